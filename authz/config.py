@@ -1,0 +1,288 @@
+"""One frozen settings tree: one YAML file, then `AEGIS_...` environment overrides, then validation.
+
+    AEGIS_LEDGER__REPLY_AFTER=synced      overrides ledger.reply_after
+
+Every field says its unit, default and what a different value costs. Unknown keys are errors, and an error
+names file, line and field. Secrets are never values here, only names of files.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from authz.errors import ConfigError
+from authz.values import Assurance
+
+ENVIRONMENT_PREFIX = "AEGIS_"
+
+OriginPart = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,126}$")]
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+
+
+class Listen(_Section):
+    """Where Envoy asks us, and how much may wait."""
+
+    check: str = Field(
+        default="unix:run/check.sock",
+        description="Address of Authorization/Check: `unix:PATH` (relative to `state`; the socket gets mode "
+        "0600) or `HOST:PORT`. Whoever reaches it can forge subjects, so TCP counts as assurance `none`.",
+    )
+    waiting: int = Field(
+        default=1024, ge=1, le=65536, description="Requests being decided at once; more are refused `overloaded`."
+    )
+    source_share: float = Field(
+        default=0.5,
+        gt=0,
+        le=1,
+        description="Part of `waiting` that one source (agent address) may hold; 1 lets one agent starve all.",
+    )
+    drain_s: float = Field(
+        default=2.0,
+        ge=0,
+        le=300,
+        description="Seconds of NOT_SERVING before stopping; must exceed Envoy's health-check interval.",
+    )
+    metrics: str = Field(
+        default="127.0.0.1:9464", description="HOST:PORT of /metrics, /healthz, /readyz; empty turns it off."
+    )
+
+
+class Limits(_Section):
+    """What a request may be; beyond it is a recorded denial. Envoy's own limits must lie above these."""
+
+    body_bytes: int = Field(default=65536, ge=0, le=16 << 20, description="Request body, bytes.")
+    header_count: int = Field(default=100, ge=1, le=10000, description="Request headers.")
+    header_bytes: int = Field(default=32768, ge=1, le=1 << 20, description="Sum of names and values, bytes.")
+    path_bytes: int = Field(default=8192, ge=1, le=1 << 20, description="Path with query, bytes.")
+    json_depth: int = Field(default=64, ge=1, le=512, description="Nesting of a JSON body.")
+
+
+class Identity(_Section):
+    """Who may call themselves what."""
+
+    jwks: Path = Field(
+        default=Path("keys/agents.jwks.json"),
+        description="JWK set with the public keys that sign agents' tokens (relative to `state`).",
+    )
+    issuer: str = Field(default="https://agents.aegis.test", description="Required `iss`.")
+    audience: str = Field(default="aegis", description="Required `aud`.")
+    algorithms: tuple[Literal["EdDSA", "ES256"], ...] = Field(
+        default=("EdDSA", "ES256"), description="Accepted `alg`; each key is used with one algorithm only."
+    )
+    skew_s: int = Field(default=30, ge=0, le=300, description="Clock skew allowed on exp, nbf and iat, seconds.")
+    max_token_life_s: int = Field(default=3600, ge=1, description="Longest exp - iat of a token, seconds.")
+    token_cache: int = Field(default=4096, ge=0, description="Verified tokens kept, by SHA-256 of the token.")
+    use_authorization: bool = Field(
+        default=False,
+        description="Also read `Authorization: Bearer`; it is then removed before the upstream sees it.",
+    )
+    development_header: str = Field(
+        default="", description="Name of an unverified agent-id header; development only, assurance `header`."
+    )
+    minimum_assurance: Assurance = Field(
+        default=Assurance.JWT,
+        description="Weaker subjects are denied `identity_assurance` before policy is asked.",
+    )
+
+
+class Policy(_Section):
+    """How policy is asked."""
+
+    opa_socket: Path = Field(default=Path("run/opa.sock"), description="OPA's Unix socket (relative to `state`).")
+    entry_point: str = Field(
+        default="aegis/decision", pattern=r"^[A-Za-z_][A-Za-z0-9_/]*$", description="Path below `data`."
+    )
+    timeout_ms: int = Field(default=100, ge=1, le=10000, description="For one question, milliseconds.")
+    connections: int = Field(default=16, ge=1, le=256, description="Connections kept to OPA.")
+    cache_ttl_s: float = Field(default=30.0, ge=0, description="Life of a cached verdict, seconds; 0: no cache.")
+    cache_size: int = Field(default=20000, ge=1, description="Verdicts kept.")
+    poll_ms: int = Field(
+        default=250, ge=10, le=1000, description="How often the active revision is read from OPA, milliseconds."
+    )
+    max_age_s: float = Field(
+        default=0.0, ge=0, description="Deny `policy_stale` when OPA's state was not read for so long; 0: never."
+    )
+    development_unsigned: bool = Field(
+        default=False, description="Accept answers without a revision (never cached). Development only."
+    )
+
+
+class Ledger(_Section):
+    """How records get down."""
+
+    reply_after: Literal["synced", "bounded"] = Field(
+        default="bounded",
+        description="`synced` waits for fdatasync always; `bounded` for at most `sync_wait_ms`, then answers "
+        "and writes a `late_sync` entry.",
+    )
+    sync_wait_ms: float = Field(default=10.0, ge=0, le=1000, description="Bound for `bounded`; 0: never wait.")
+    sync_interval_ms: float = Field(
+        default=1.5, ge=0, le=100, description="Shortest time between two syncs under load, milliseconds."
+    )
+    heartbeat_s: float = Field(default=30.0, gt=0, le=3600, description="Idle time before a `heartbeat` entry.")
+    quota_bytes: int = Field(
+        default=0, ge=0, description="Most bytes of all ledgers below `state`; 0: the disk's end. Then denied."
+    )
+    record_key: Path = Field(default=Path("keys/record.key"), description="Ed25519 seed, mode 0600.")
+    log_key: Path = Field(default=Path("keys/log.key"), description="Ed25519 seed for checkpoints, mode 0600.")
+
+
+class Reply(_Section):
+    denial_detail: Literal["minimal", "full"] = Field(
+        default="minimal", description="`full` tells agents the rule and rationale: policy can then be probed."
+    )
+
+
+class Telemetry(_Section):
+    otlp_endpoint: str = Field(default="", description="OTLP/HTTP traces URL; empty: no spans are exported.")
+    sampling: float = Field(
+        default=0.01, ge=0, le=1, description="Part of new traces sampled; a sampled parent is always followed."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Of stderr.")
+
+
+class Follower(_Section):
+    """The process that seals and serves; it never slows a worker."""
+
+    checkpoint_s: float = Field(default=1.0, gt=0, le=3600, description="Time between checkpoints, seconds.")
+    checkpoint_store: Path = Field(
+        default=Path("checkpoints.sqlite"),
+        description="Compare-and-swap store of the last signed size; keep it apart from the ledger.",
+    )
+    bundles: str = Field(default="127.0.0.1:8282", description="HOST:PORT that serves policy bundles to OPA.")
+    bundle_directory: Path = Field(default=Path("bundles"), description="Published versions.")
+    metrics: str = Field(default="127.0.0.1:9465", description="HOST:PORT of the follower's /metrics.")
+
+
+class Settings(_Section):
+    """The whole tree. Relative paths in sections are below `state`."""
+
+    deployment: OriginPart = Field(default="aegis.local", description="First part of every log's origin.")
+    worker: OriginPart = Field(default="worker-0", description="Second part: one worker, one log.")
+    state: Path = Field(default=Path("var"), description="Directory for ledger, keys, sockets and bundles.")
+    development: bool = Field(
+        default=False, description="Permits TCP without TLS, `development_header` and `development_unsigned`."
+    )
+    listen: Listen = Listen()
+    limits: Limits = Limits()
+    identity: Identity = Identity()
+    policy: Policy = Policy()
+    ledger: Ledger = Ledger()
+    reply: Reply = Reply()
+    telemetry: Telemetry = Telemetry()
+    follower: Follower = Follower()
+
+    @model_validator(mode="after")
+    def _development_only(self) -> Settings:
+        wants = {
+            "listen.check on TCP without TLS": not self.listen.check.startswith("unix:"),
+            "identity.development_header": bool(self.identity.development_header),
+            "policy.development_unsigned": self.policy.development_unsigned,
+        }
+        for name, wanted in wants.items():
+            if wanted and not self.development:
+                raise ValueError(f"{name} needs development: true")
+        return self
+
+    def path(self, relative: Path) -> Path:
+        """`relative` below the state directory (absolute paths stay)."""
+        return self.state / relative
+
+    @property
+    def ledger_directory(self) -> Path:
+        """Where this worker's epochs are."""
+        return self.state / "ledger" / self.worker
+
+    @property
+    def protected(self) -> bool:
+        """Whether only Envoy can reach Check: a Unix socket of mode 0600."""
+        return self.listen.check.startswith("unix:")
+
+
+def load(file: Path | None, environment: Mapping[str, str] | None = None) -> Settings:
+    """Settings from a YAML file and the environment.
+
+    Raises ConfigError with file, line and field (or the variable's name) for whatever is wrong.
+    """
+    tree, lines = _read(file) if file else ({}, {})
+    origins = _overlay(tree, os.environ if environment is None else environment)
+    try:
+        return Settings.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(item, file, lines, origins) for item in error.errors())) from None
+
+
+def _read(file: Path) -> tuple[dict[str, Any], dict[tuple[str, ...], int]]:
+    try:
+        text = file.read_text(encoding="utf-8")
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        tree = yaml.safe_load(text)
+    except OSError as error:
+        raise ConfigError(f"{file}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        raise ConfigError(f"{file}{line}: not YAML: {getattr(error, 'problem', error)}") from None
+    if tree is None:
+        return {}, {}
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{file}:1: the settings are a mapping of sections")
+    lines: dict[tuple[str, ...], int] = {}
+    _number(node, (), lines, file)
+    return tree, lines
+
+
+def _number(node: yaml.Node | None, path: tuple[str, ...], lines: dict[tuple[str, ...], int], file: Path) -> None:
+    """Note the line of every member, and refuse a member that stands twice (YAML keeps the last)."""
+    if not isinstance(node, yaml.MappingNode):
+        return
+    for key, value in node.value:
+        here = (*path, str(key.value))
+        line = key.start_mark.line + 1
+        if here in lines:
+            raise ConfigError(f"{file}:{line}: {'.'.join(here)}: already set in line {lines[here]}")
+        lines[here] = line
+        _number(value, here, lines, file)
+
+
+def _overlay(tree: dict[str, Any], environment: Mapping[str, str]) -> dict[tuple[str, ...], str]:
+    """Put `AEGIS_A__B=v` into the tree at a.b; returns which member came from which variable."""
+    origins: dict[tuple[str, ...], str] = {}
+    for name in sorted(environment):
+        if not name.startswith(ENVIRONMENT_PREFIX):
+            continue
+        path = tuple(name[len(ENVIRONMENT_PREFIX) :].lower().split("__"))
+        section = tree
+        for part in path[:-1]:
+            if not isinstance(section.setdefault(part, {}), dict):
+                raise ConfigError(f"{name}: {part} is not a section")
+            section = section[part]
+        section[path[-1]] = yaml.safe_load(environment[name])
+        origins[path] = name
+    return origins
+
+
+def _explain(
+    item: Any, file: Path | None, lines: dict[tuple[str, ...], int], origins: dict[tuple[str, ...], str]
+) -> str:
+    path = tuple(str(part) for part in item["loc"])
+    field = ".".join(path) or "settings"
+    message = str(item["msg"]).removeprefix("Value error, ")
+    if item["type"] == "extra_forbidden":
+        message = "there is no such setting"
+    for end in range(len(path), 0, -1):
+        if path[:end] in origins:
+            return f"{origins[path[:end]]}: {field}: {message}"
+        if path[:end] in lines:
+            return f"{file}:{lines[path[:end]]}: {field}: {message}"
+    return f"{file or 'environment'}: {field}: {message}"

@@ -1,0 +1,232 @@
+"""The values of one decision, in the order they are born.
+
+    CheckRequest -> Request -> Subject -> Facts -> Verdict -> Ruling -> Record -> Receipt -> CheckResponse
+
+Every stage takes the value the one before it made and returns a new frozen one. This module may import
+nothing of the project: every stage depends on it and it depends on none.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, Final, Protocol
+
+from msgspec import Struct
+
+
+class Decision(StrEnum):
+    """What is recorded. Only `allow` lets a request through in this version (see `Ruling.allowed`)."""
+
+    ALLOW = "allow"
+    DENY = "deny"
+    WOULD_BLOCK = "would_block"
+    SANITIZE = "sanitize"
+    APPROVAL_NEEDED = "approval_needed"
+
+
+class Reason(StrEnum):
+    """Every reason code that the authorizer itself gives; policies bring their own.
+
+    `rego/aegis/reasons.json` lists these and the default library's; a test holds the two together.
+    """
+
+    # The request could not be read in exactly one way (HTTP 400, too large 413).
+    MALFORMED_REQUEST = "malformed_request"
+    MALFORMED_HEADERS = "malformed_headers"
+    MALFORMED_HOST = "malformed_host"
+    MALFORMED_PATH = "malformed_path"
+    MALFORMED_QUERY = "malformed_query"
+    MALFORMED_BODY = "malformed_body"
+    BODY_TOO_LARGE = "body_too_large"
+    # Who asks is not established (HTTP 401).
+    IDENTITY_MISSING = "identity_missing"
+    IDENTITY_INVALID = "identity_invalid"
+    IDENTITY_EXPIRED = "identity_expired"
+    IDENTITY_AMBIGUOUS = "identity_ambiguous"
+    IDENTITY_ASSURANCE = "identity_assurance"
+    # Policy gave no usable answer (HTTP 403) or could not be asked (HTTP 503).
+    POLICY_ERROR = "policy_error"
+    POLICY_CHANGING = "policy_changing"
+    POLICY_STALE = "policy_stale"
+    ENGINE_UNAVAILABLE = "engine_unavailable"
+    ENGINE_TIMEOUT = "engine_timeout"
+    # A control that policy demands is not available here (HTTP 503).
+    CONTROL_UNAVAILABLE = "control_unavailable"
+    TUNNEL_NOT_PERMITTED = "tunnel_not_permitted"
+    # No record could be made, or none was attempted (HTTP 503): these leave without a Receipt.
+    EVIDENCE_UNAVAILABLE = "evidence_unavailable"
+    OVERLOADED = "overloaded"
+    INTERNAL_ERROR = "internal_error"
+
+    @property
+    def http_status(self) -> int:
+        """HTTP status code the agent sees for this reason (DESIGN section 6)."""
+        return _HTTP_STATUS[self]
+
+
+_HTTP_STATUS: Final[dict[Reason, int]] = {
+    reason: 400 if reason.startswith("malformed_") else 401 if reason.startswith("identity_") else 503
+    for reason in Reason
+} | {
+    Reason.BODY_TOO_LARGE: 413,
+    Reason.POLICY_ERROR: 403,
+    Reason.TUNNEL_NOT_PERMITTED: 403,
+}
+
+
+class Assurance(StrEnum):
+    """How strongly the subject is known, strongest first. `none` where anyone may call us directly."""
+
+    MTLS = "mtls"
+    JWT = "jwt"
+    HEADER = "header"
+    NONE = "none"
+
+    def at_least(self, other: Assurance) -> bool:
+        order = list(Assurance)
+        return order.index(self) <= order.index(other)
+
+
+class Missing:
+    """The type of MISSING: a member that the request does not have (JSON has no such value)."""
+
+    def __repr__(self) -> str:
+        return "MISSING"
+
+
+MISSING: Final = Missing()
+
+
+class Attributes(Protocol):
+    """The request in opa-envoy-plugin's form (COMPAT facts 14 to 18), read on demand."""
+
+    def at(self, path: tuple[str, ...]) -> Any:
+        """The JSON value at `path` below `attributes` (`()` is all of it), or MISSING."""
+        ...
+
+
+class Action(Struct, frozen=True):
+    """What the agent wants done, as its protocol says it.
+
+    `tool` comes from the route (`context_extensions["aegis.tool"]`) and never from the agent;
+    `arguments` is the parsed body (JSON or form) or MISSING; `resource` is the normalised path.
+    """
+
+    kind: str  # http | tunnel
+    tool: str
+    method: str
+    resource: str
+    arguments: Any = MISSING
+
+
+class Request(Struct, frozen=True):
+    """One normalised attempt. Header names are lower-case; `path` is without the query."""
+
+    request_id: str
+    method: str
+    scheme: str
+    host: str  # lower-case, no trailing dot
+    port: int  # always set: the scheme's default where the request names none
+    path: str
+    query: str  # raw, without "?"
+    headers: dict[str, str]
+    body: bytes
+    truncated_body: bool
+    sni: str
+    principal: str  # what the transport calls the downstream (SPIFFE URI), "" when unknown
+    source_address: str
+    context: dict[str, str]  # Envoy's context_extensions for the route
+    action: Action
+    attributes: Attributes
+    trace_id: str  # 32 lowercase hex digits: the agent's trace, or a new one
+    parent_span_id: str  # 16 hex digits of Envoy's ext_authz span, "" when there is none
+    sampled: bool  # the trace flag of the caller's context
+
+
+class Malformed(Struct, frozen=True):
+    """An attempt that cannot be read in exactly one way; decided (denied) and recorded like any other.
+
+    `detail` names what and where, without any payload byte. The rest is what could be read.
+    """
+
+    reason: Reason
+    detail: str
+    request_id: str = ""
+    method: str = ""
+    scheme: str = ""
+    host: str = ""
+    port: int = 0
+    path: str = ""
+    trace_id: str = ""
+    parent_span_id: str = ""
+    sampled: bool = False
+
+
+class Subject(Struct, frozen=True):
+    """Who asks. `chain` is the delegation chain, nearest caller first, without `agent_id` itself."""
+
+    agent_id: str
+    assurance: Assurance
+    chain: tuple[str, ...] = ()
+    claims: dict[str, Any] = {}
+    session_id: str = ""
+
+
+UNKNOWN: Final = Subject(agent_id="unknown", assurance=Assurance.NONE)
+
+
+class Facts(Struct, frozen=True):
+    """The question put to policy: exactly the bytes the engine sees, and the cache key with `revision`.
+
+    `cacheable` is false where policy reads a volatile field or has a non-deterministic built-in.
+    """
+
+    question: bytes  # canonical JSON of the pruned input document
+    revision: str  # the policy revision whose list of fields this was built from, "" when unknown
+    cacheable: bool
+
+
+class Verdict(Struct, frozen=True):
+    """What policy says about those facts, with the revision that really produced it.
+
+    `classification` is what policy calls the action: tool, category, sensitivity (each optional).
+    """
+
+    decision: Decision
+    reason_code: str
+    rule: str = ""
+    rationale: tuple[str, ...] = ()
+    evidence: tuple[str, ...] = ()
+    score: dict[str, str] = {}
+    obligations: dict[str, Any] = {}
+    classification: dict[str, str] = {}
+    policy_version: str = "none"
+    policy_digest: str = "none"
+    engine: str = "none"  # opa | none (decided before any engine was asked)
+    cache: str = "none"  # hit | miss | shared (waited for another's miss) | bypass | none
+    evaluation_us: int = 0
+
+
+class Ruling(Struct, frozen=True):
+    """The Verdict after controls: what will be done. Its reply is written only with a Receipt."""
+
+    decision: Decision
+    reason_code: str
+    http_status: int  # of a denial; 200 when allowed
+    verdict: Verdict
+    synced: bool  # the answer must wait for the sync whatever `reply_after` says
+    mode: str = "enforce"
+
+    @property
+    def allowed(self) -> bool:
+        return self.decision is Decision.ALLOW
+
+
+class Receipt(Struct, frozen=True):
+    """Proof from the ledger that the record is down. An allow can be written only from one of these."""
+
+    log: str
+    seq: int
+    entry_hash: str  # lowercase hex of the RFC 6962 leaf hash
+    decision_id: str
+    ruling: Ruling
