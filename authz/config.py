@@ -38,13 +38,17 @@ class Listen(_Section):
         "0600) or `HOST:PORT`. Whoever reaches it can forge subjects, so TCP counts as assurance `none`.",
     )
     waiting: int = Field(
-        default=1024, ge=1, le=65536, description="Requests being decided at once; more are refused `overloaded`."
+        default=1024,
+        ge=1,
+        le=65536,
+        description="Requests being decided at once; more are refused `overloaded`.",
     )
     source_share: float = Field(
         default=0.5,
         gt=0,
         le=1,
-        description="Part of `waiting` that one source (agent address) may hold; 1 lets one agent starve all.",
+        description="Part of `waiting` that one source (agent address) may hold; 1 lets one agent "
+        "starve all.",
     )
     drain_s: float = Field(
         default=2.0,
@@ -79,7 +83,9 @@ class Identity(_Section):
     algorithms: tuple[Literal["EdDSA", "ES256"], ...] = Field(
         default=("EdDSA", "ES256"), description="Accepted `alg`; each key is used with one algorithm only."
     )
-    skew_s: int = Field(default=30, ge=0, le=300, description="Clock skew allowed on exp, nbf and iat, seconds.")
+    skew_s: int = Field(
+        default=30, ge=0, le=300, description="Clock skew allowed on exp, nbf and iat, seconds."
+    )
     max_token_life_s: int = Field(default=3600, ge=1, description="Longest exp - iat of a token, seconds.")
     token_cache: int = Field(default=4096, ge=0, description="Verified tokens kept, by SHA-256 of the token.")
     use_authorization: bool = Field(
@@ -98,19 +104,28 @@ class Identity(_Section):
 class Policy(_Section):
     """How policy is asked."""
 
-    opa_socket: Path = Field(default=Path("run/opa.sock"), description="OPA's Unix socket (relative to `state`).")
+    opa_socket: Path = Field(
+        default=Path("run/opa.sock"), description="OPA's Unix socket (relative to `state`)."
+    )
     entry_point: str = Field(
         default="aegis/decision", pattern=r"^[A-Za-z_][A-Za-z0-9_/]*$", description="Path below `data`."
     )
     timeout_ms: int = Field(default=100, ge=1, le=10000, description="For one question, milliseconds.")
     connections: int = Field(default=16, ge=1, le=256, description="Connections kept to OPA.")
-    cache_ttl_s: float = Field(default=30.0, ge=0, description="Life of a cached verdict, seconds; 0: no cache.")
+    cache_ttl_s: float = Field(
+        default=30.0, ge=0, description="Life of a cached verdict, seconds; 0: no cache."
+    )
     cache_size: int = Field(default=20000, ge=1, description="Verdicts kept.")
     poll_ms: int = Field(
-        default=250, ge=10, le=1000, description="How often the active revision is read from OPA, milliseconds."
+        default=250,
+        ge=10,
+        le=1000,
+        description="How often the active revision is read from OPA, milliseconds.",
     )
     max_age_s: float = Field(
-        default=0.0, ge=0, description="Deny `policy_stale` when OPA's state was not read for so long; 0: never."
+        default=0.0,
+        ge=0,
+        description="Deny `policy_stale` when OPA's state was not read for so long; 0: never.",
     )
     development_unsigned: bool = Field(
         default=False, description="Accept answers without a revision (never cached). Development only."
@@ -125,28 +140,40 @@ class Ledger(_Section):
         description="`synced` waits for fdatasync always; `bounded` for at most `sync_wait_ms`, then answers "
         "and writes a `late_sync` entry.",
     )
-    sync_wait_ms: float = Field(default=10.0, ge=0, le=1000, description="Bound for `bounded`; 0: never wait.")
+    sync_wait_ms: float = Field(
+        default=10.0, ge=0, le=1000, description="Bound for `bounded`; 0: never wait."
+    )
     sync_interval_ms: float = Field(
         default=1.5, ge=0, le=100, description="Shortest time between two syncs under load, milliseconds."
     )
-    heartbeat_s: float = Field(default=30.0, gt=0, le=3600, description="Idle time before a `heartbeat` entry.")
+    heartbeat_s: float = Field(
+        default=30.0, gt=0, le=3600, description="Idle time before a `heartbeat` entry."
+    )
     quota_bytes: int = Field(
-        default=0, ge=0, description="Most bytes of all ledgers below `state`; 0: the disk's end. Then denied."
+        default=0,
+        ge=0,
+        description="Most bytes of all ledgers below `state`; 0: the disk's end. Then denied.",
     )
     record_key: Path = Field(default=Path("keys/record.key"), description="Ed25519 seed, mode 0600.")
-    log_key: Path = Field(default=Path("keys/log.key"), description="Ed25519 seed for checkpoints, mode 0600.")
+    log_key: Path = Field(
+        default=Path("keys/log.key"), description="Ed25519 seed for checkpoints, mode 0600."
+    )
 
 
 class Reply(_Section):
     denial_detail: Literal["minimal", "full"] = Field(
-        default="minimal", description="`full` tells agents the rule and rationale: policy can then be probed."
+        default="minimal",
+        description="`full` tells agents the rule and rationale: policy can then be probed.",
     )
 
 
 class Telemetry(_Section):
     otlp_endpoint: str = Field(default="", description="OTLP/HTTP traces URL; empty: no spans are exported.")
     sampling: float = Field(
-        default=0.01, ge=0, le=1, description="Part of new traces sampled; a sampled parent is always followed."
+        default=0.01,
+        ge=0,
+        le=1,
+        description="Part of new traces sampled; a sampled parent is always followed.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Of stderr.")
 
@@ -219,7 +246,9 @@ def load(file: Path | None, environment: Mapping[str, str] | None = None) -> Set
     try:
         return Settings.model_validate(tree)
     except ValidationError as error:
-        raise ConfigError("\n".join(_explain(item, file, lines, origins) for item in error.errors())) from None
+        raise ConfigError(
+            "\n".join(_explain(item, file, lines, origins) for item in error.errors())
+        ) from None
 
 
 def _read(file: Path) -> tuple[dict[str, Any], dict[tuple[str, ...], int]]:
@@ -242,7 +271,9 @@ def _read(file: Path) -> tuple[dict[str, Any], dict[tuple[str, ...], int]]:
     return tree, lines
 
 
-def _number(node: yaml.Node | None, path: tuple[str, ...], lines: dict[tuple[str, ...], int], file: Path) -> None:
+def _number(
+    node: yaml.Node | None, path: tuple[str, ...], lines: dict[tuple[str, ...], int], file: Path
+) -> None:
     """Note the line of every member, and refuse a member that stands twice (YAML keeps the last)."""
     if not isinstance(node, yaml.MappingNode):
         return

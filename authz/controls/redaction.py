@@ -1,0 +1,50 @@
+"""What must not reach evidence is masked before anything is hashed (EVIDENCE section 5).
+
+In: the parameters of an action, a path. Out: the same with secrets masked, and the JSON pointers (RFC 6901)
+of what was masked. Called while a record is made. It must never change what goes upstream.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+MASK: Final = "[redacted]"
+
+# Member names whose values are credentials wherever they stand; compared in lower case without - and _.
+SECRET_NAMES: Final = frozenset(
+    "password passwd pwd secret clientsecret token accesstoken refreshtoken idtoken authtoken apikey "
+    "authorization credential credentials privatekey sessionid cookie otp pin cvv cvc".split()
+)
+# Path segments that carry a credential by their form: a JWT, or a long token with digits in it.
+_SECRET_SEGMENT: Final = re.compile(
+    r"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_.-]+|(?=[^/]*[0-9])[A-Za-z0-9_~+=-]{40,}"
+)
+
+
+def is_secret(name: str) -> bool:
+    return name.lower().replace("_", "").replace("-", "") in SECRET_NAMES
+
+
+def redact(value: Any, pointer: str, masked: list[str]) -> Any:
+    """`value` (JSON) with the values of secret members masked; their pointers are added to `masked`."""
+    if isinstance(value, dict):
+        return {name: _member(name, item, pointer, masked) for name, item in value.items()}
+    if isinstance(value, list):
+        return [redact(item, f"{pointer}/{index}", masked) for index, item in enumerate(value)]
+    return value
+
+
+def _member(name: str, item: Any, pointer: str, masked: list[str]) -> Any:
+    here = f"{pointer}/{name.replace('~', '~0').replace('/', '~1')}"
+    if is_secret(name):
+        masked.append(here)
+        return MASK
+    return redact(item, here, masked) if isinstance(item, dict | list) else item
+
+
+def redact_path(path: str) -> str:
+    """`path` with segments masked that carry a credential by their form."""
+    if len(path) < 20:
+        return path
+    return "/".join(MASK if _SECRET_SEGMENT.fullmatch(part) else part for part in path.split("/"))

@@ -1,0 +1,119 @@
+"""Ruling -> Record: everything that led here, as the members of a `decision` entry (EVIDENCE section 1).
+
+The ledger adds `kind`, `log`, `seq`, `previous_entry_hash`, `timestamp`, `signer_id` and the attestation.
+Members that do not apply are left out; those of the mission's schema never are. No credential and no
+payload byte may enter: parameters go in as a hash of their redacted form.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Final
+from urllib.parse import parse_qs
+
+import orjson
+import rfc8785
+
+from authz.controls.redaction import redact, redact_path
+from authz.values import MISSING, Malformed, Request, Ruling, Subject
+
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+_MAX_POINTERS: Final = 32
+NO_PARAMETERS: Final = hashlib.sha256(b"{}").hexdigest()
+
+
+def decision_members(
+    decision_id: str, request: Request | Malformed, subject: Subject, ruling: Ruling, reply_after: str
+) -> dict[str, Any]:
+    """The members of one decision. `span_id` is the last half of `decision_id`, so that a span and its
+    record name each other.
+    """
+    verdict = ruling.verdict
+    members: dict[str, Any] = {
+        "decision_id": decision_id,
+        "agent_id": subject.agent_id,
+        "identity_assurance": subject.assurance,
+        "policy_version": verdict.policy_version,
+        "policy_digest": verdict.policy_digest,
+        "decision": ruling.decision,
+        "mode": ruling.mode,
+        "reason_code": ruling.reason_code,
+        "rule": verdict.rule,
+        "engine": verdict.engine,
+        "cache": verdict.cache,
+        "evaluation_us": verdict.evaluation_us,
+        "reply_after": "synced" if ruling.synced else reply_after,
+        "trace_id": request.trace_id,
+        "span_id": decision_id[-17:].replace("-", ""),
+        "endpoint": endpoint(request),
+    }
+    if request.request_id:
+        members["request_id"] = request.request_id
+    if request.method:
+        members["method"] = request.method
+    if verdict.rationale:
+        members["rationale"] = verdict.rationale
+    if verdict.evidence:
+        members["evidence"] = verdict.evidence
+    if verdict.score:
+        members["score"] = verdict.score
+    if verdict.obligations:
+        members["obligations"] = verdict.obligations
+    if subject.chain:
+        members["parent_agent_id"] = subject.chain[0]
+        members["agent_chain"] = subject.chain
+    if subject.session_id:
+        members["session_id"] = subject.session_id
+    _add_action(members, request, verdict.classification)
+    return members
+
+
+def _add_action(members: dict[str, Any], request: Request | Malformed, called: dict[str, str]) -> None:
+    """tool, action, category, sensitivity and the parameters' hash; `called` is policy's own naming."""
+    if isinstance(request, Malformed):
+        members["tool"], members["params_hash"] = "unknown", NO_PARAMETERS
+        return
+    members["action"] = request.action.kind
+    members["tool"] = called.get("tool") or request.action.tool or request.action.kind
+    for name in ("category", "sensitivity"):
+        if name in called:
+            members[name] = called[name]
+    members["params_hash"], masked = params_hash(request)
+    if masked:
+        members["redacted"] = masked[:_MAX_POINTERS]
+
+
+def endpoint(request: Request | Malformed) -> str:
+    """Scheme, host, port where it is not the scheme's own, and the redacted path; never the query."""
+    if not request.host:
+        return "unknown"
+    port = "" if request.port in (0, _DEFAULT_PORTS.get(request.scheme)) else f":{request.port}"
+    return f"{request.scheme or 'unknown'}://{request.host}{port}{redact_path(request.path)}"
+
+
+def params_hash(request: Request) -> tuple[str, list[str]]:
+    """Lowercase hex SHA-256 of the RFC 8785 form of {"body", "query"} as far as there are any, redacted
+    first; a body that is neither JSON nor a form counts as its own SHA-256. With it, what was redacted.
+    """
+    if not request.query and not request.body:
+        return NO_PARAMETERS, []
+    parameters: dict[str, Any] = {}
+    if request.query:
+        parameters["query"] = parse_qs(request.query, keep_blank_values=True)
+    if request.body:
+        arguments = request.action.arguments
+        parameters["body"] = hashlib.sha256(request.body).hexdigest() if arguments is MISSING else arguments
+    masked: list[str] = []
+    redacted = redact(parameters, "", masked)
+    plain = _plain(redacted)
+    encoded = orjson.dumps(redacted, option=orjson.OPT_SORT_KEYS) if plain else rfc8785.dumps(redacted)
+    return hashlib.sha256(encoded).hexdigest(), masked
+
+
+def _plain(value: Any) -> bool:
+    """Whether sorted orjson is RFC 8785 for `value`: no floats, and member names in ASCII."""
+    if isinstance(value, dict):
+        return all(name.isascii() and _plain(item) for name, item in value.items())
+    if isinstance(value, list):
+        return all(map(_plain, value))
+    return not isinstance(value, float)
