@@ -1,0 +1,29 @@
+"""Turns each finished decision into counts, stage times and, when sampled, a span."""
+
+from __future__ import annotations
+
+from authz.pipeline import Decided
+from authz.telemetry.metrics import WorkerMetrics
+from authz.telemetry.spans import Spans
+
+
+class DecisionObserver:
+    """The pipeline's observer: a few microseconds for most decisions, a span for the sampled ones."""
+
+    def __init__(self, metrics: WorkerMetrics, spans: Spans | None) -> None:
+        self._metrics = metrics
+        self._spans = spans
+        self._identity = metrics.stages["identity"]
+        self._policy = metrics.stages["policy"]
+        self._ledger = metrics.stages["ledger"]
+
+    def decided(self, decision: Decided) -> None:
+        """Called once the record of `decision` is down."""
+        record = decision.record
+        self._metrics.count_decision(record["decision"], record["reason_code"])
+        self._identity.observe(decision.identified - decision.started)
+        self._policy.observe(decision.judged - decision.identified)
+        self._ledger.observe(decision.written - decision.judged)
+        if self._spans is not None and self._spans.samples(decision.request):
+            took = decision.written - decision.started
+            self._spans.emit(decision.request, record, took, decision.wrote.seq)

@@ -1,0 +1,67 @@
+"""Settings: one file, environment on top, and every mistake named by file, line and field."""
+
+from pathlib import Path
+
+import pytest
+
+from authz.config import Settings, load
+from authz.errors import ConfigError
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    file = tmp_path / "aegis.yaml"
+    file.write_text(text)
+    return file
+
+
+def test_every_setting_has_a_description() -> None:
+    def walk(model: type) -> None:
+        for name, field in model.model_fields.items():
+            annotation = field.annotation
+            if hasattr(annotation, "model_fields"):
+                walk(annotation)
+            else:
+                assert field.description, f"{model.__name__}.{name}"
+
+    walk(Settings)
+
+
+def test_an_empty_file_gives_the_defaults(tmp_path: Path) -> None:
+    assert load(write(tmp_path, ""), {}) == Settings()
+
+
+def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
+    file = write(tmp_path, "ledger:\n  reply_after: synced\n  sync_wait_ms: 5\n")
+    settings = load(file, {"AEGIS_LEDGER__SYNC_WAIT_MS": "7.5", "OTHER": "x"})
+    assert (settings.ledger.reply_after, settings.ledger.sync_wait_ms) == ("synced", 7.5)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("ledger:\n  reply_after: maybe\n", ":2: ledger.reply_after: Input should be 'synced' or 'bounded'"),
+        ("listen:\n  waiting: 0\n", ":2: listen.waiting: Input should be greater than or equal to 1"),
+        ("\nledgr: {}\n", ":2: ledgr: there is no such setting"),
+        ("ledger:\n  fsync: true\n", ":2: ledger.fsync: there is no such setting"),
+        ("worker: w\nworker: v\n", ":2: worker: already set in line 1"),
+        ("worker: 'a b'\n", ":1: worker: String should match pattern"),
+        ("listen:\n  check: 127.0.0.1:9000\n", "listen.check on TCP without TLS needs development: true"),
+        ("- a\n", ":1: the settings are a mapping"),
+        ("a: [\n", ":2: not YAML"),
+    ],
+)
+def test_a_mistake_is_named_by_line_and_field(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        load(write(tmp_path, text), {})
+    assert said in str(error.value)
+    assert "aegis.yaml" in str(error.value)
+
+
+def test_a_mistake_in_the_environment_is_named_by_its_variable() -> None:
+    with pytest.raises(ConfigError, match=r"^AEGIS_LIMITS__BODY_BYTES: limits.body_bytes: "):
+        load(None, {"AEGIS_LIMITS__BODY_BYTES": "many"})
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nowhere.yaml: No such file"):
+        load(tmp_path / "nowhere.yaml", {})

@@ -1,0 +1,132 @@
+"""The pipeline: no answer without a record, and every fault is a recorded denial."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from authz.errors import Denied, EvidenceUnavailable
+from authz.pipeline import Authorizer, Decided
+from authz.testing import a_request
+from authz.values import Assurance, Decision, Facts, Malformed, Reason, Receipt, Request, Subject, Verdict
+
+ALLOW = Verdict(Decision.ALLOW, "permitted", engine="opa", policy_version="v1", policy_digest="d")
+FACTS = Facts(b"{}", "v1+d", True)
+
+
+class Wrote:
+    log, seq, entry_hash = "d/w/e", 7, "ab" * 32
+
+
+class Book:
+    """A ledger that remembers, and can be out of order."""
+
+    def __init__(self, fault: Exception | None = None) -> None:
+        self.entries: list[dict[str, Any]] = []
+        self._fault = fault
+
+    def append(self, kind: str, members: dict[str, Any], *, synced: bool) -> asyncio.Future[Any]:
+        if self._fault:
+            raise self._fault
+        self.entries.append(members)
+        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        done.set_result(Wrote())
+        return done
+
+
+class Says:
+    """A policy stage that answers with what it is given."""
+
+    def __init__(self, answer: Verdict | Exception, cached: bool = False) -> None:
+        self._answer, self._cached = answer, cached
+
+    def question(self, request: Request, subject: Subject, now: datetime) -> Facts:
+        return FACTS
+
+    def lookup(self, facts: Facts) -> Verdict | None:
+        return self._answer if self._cached and isinstance(self._answer, Verdict) else None
+
+    async def evaluate(self, facts: Facts, again: Callable[[], Facts], timeout_s: float) -> Verdict:
+        if isinstance(self._answer, Exception):
+            raise self._answer
+        return self._answer
+
+
+class Watcher:
+    def __init__(self) -> None:
+        self.seen: list[Decided] = []
+
+    def decided(self, decision: Decided) -> None:
+        self.seen.append(decision)
+
+
+def subject(_: Request) -> Subject:
+    return Subject("a", Assurance.JWT)
+
+
+def authorizer(policy: Says, book: Book, identify: Callable[[Request], Subject] = subject) -> Authorizer:
+    return Authorizer(
+        identify=identify,
+        policy=policy,
+        ledger=book,
+        now=lambda: datetime(2026, 1, 1, tzinfo=UTC),
+        new_id=lambda: "019b7690-0001-7000-8000-00000000abcd",
+        timeout_s=0.1,
+        reply_after="bounded",
+        observer=Watcher(),
+    )
+
+
+async def decide(policy: Says, **kw: Any) -> tuple[Receipt, dict[str, Any]]:
+    book = Book()
+    receipt = await authorizer(policy, book, **kw).decide(a_request())
+    return receipt, book.entries[0]
+
+
+@pytest.mark.parametrize("cached", [True, False])
+async def test_an_allow_carries_the_place_of_its_record(cached: bool) -> None:
+    receipt, entry = await decide(Says(ALLOW, cached))
+    assert receipt.ruling.allowed
+    assert (receipt.log, receipt.seq, receipt.decision_id) == ("d/w/e", 7, entry["decision_id"])
+    assert (entry["decision"], entry["policy_version"], entry["agent_id"]) == ("allow", "v1", "a")
+
+
+async def test_a_malformed_request_is_recorded_without_asking_anyone() -> None:
+    book = Book()
+
+    def never(_: Request) -> Subject:
+        raise AssertionError
+
+    malformed = Malformed(Reason.MALFORMED_BODY, "duplicate member", trace_id="1" * 32)
+    receipt = await authorizer(Says(AssertionError()), book, never).decide(malformed)
+    assert (receipt.ruling.http_status, book.entries[0]["reason_code"]) == (400, "malformed_body")
+    assert book.entries[0]["rationale"] == ("duplicate member",)
+
+
+@pytest.mark.parametrize("reason", [Reason.ENGINE_TIMEOUT, Reason.POLICY_ERROR, Reason.POLICY_CHANGING])
+async def test_a_policy_that_cannot_answer_denies_by_name(reason: Reason) -> None:
+    receipt, entry = await decide(Says(Denied(reason)))
+    assert not receipt.ruling.allowed
+    assert (entry["decision"], entry["reason_code"], entry["policy_version"]) == ("deny", reason, "none")
+    assert entry["agent_id"] == "a"
+
+
+async def test_an_unknown_subject_is_denied_and_recorded() -> None:
+    def refuse(_: Request) -> Subject:
+        raise Denied(Reason.IDENTITY_EXPIRED)
+
+    receipt, entry = await decide(Says(ALLOW, cached=True), identify=refuse)
+    assert (receipt.ruling.http_status, entry["agent_id"]) == (401, "unknown")
+
+
+async def test_a_fault_of_ours_is_a_recorded_denial_that_names_no_value() -> None:
+    receipt, entry = await decide(Says(KeyError("secret-value")))
+    assert (receipt.ruling.http_status, entry["reason_code"]) == (503, "internal_error")
+    assert "secret-value" not in repr(entry)
+
+
+async def test_without_a_record_there_is_no_receipt() -> None:
+    with pytest.raises(EvidenceUnavailable):
+        await authorizer(Says(ALLOW), Book(EvidenceUnavailable("disk full"))).decide(a_request())
