@@ -1,0 +1,85 @@
+"""What a bundle says about itself: revision, and per entry point which input it reads.
+
+`version.py` writes it into `.manifest` when a version is built; OPA serves it at `data.system.bundles`; the
+worker reads it there (`active.py`). Both halves of the format are here so that they cannot differ:
+
+    {"revision": "v1.3.2+<64 hex>", "roots": [""],
+     "metadata": {"aegis": {"format": 1,
+                            "entry_points": {"aegis/decision": {"facts": [["agent", "id"], ...],
+                                                                "prune": true}},
+                            "nondeterministic": ["time.now_ns"]}}}
+
+A fact is a path below `input` as an array of string terms; `[]` is the whole document. The worker believes
+this only from a bundle that owns every path, since nobody can then have written it over OPA's API.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+FORMAT: Final = 1
+MEMBER: Final = "aegis"
+_REVISION: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,63})\+([0-9a-f]{64})")
+
+Path = tuple[str, ...]
+
+
+class EntryPoint(Struct, frozen=True, forbid_unknown_fields=True):
+    """What one entry point reads of the input, and whether the rest may be left out."""
+
+    facts: tuple[Path, ...]
+    prune: bool
+
+
+class Analysis(Struct, frozen=True, forbid_unknown_fields=True):
+    """What `opa deps` and `opa inspect` found when the version was built."""
+
+    format: int
+    entry_points: dict[str, EntryPoint]
+    nondeterministic: tuple[str, ...]
+
+    def as_metadata(self) -> dict[str, Any]:
+        """The `metadata` member of a manifest."""
+        return {MEMBER: msgspec.to_builtins(self)}
+
+
+class Manifest(Struct, frozen=True):
+    """An active bundle of ours. `version` and `digest` are the two halves of `revision`."""
+
+    revision: str
+    version: str
+    digest: str
+    analysis: Analysis
+
+
+def split_revision(revision: str) -> tuple[str, str] | None:
+    """(version, digest) of `<version>+<digest>`, None if it has another form."""
+    match = _REVISION.fullmatch(revision)
+    return (match[1], match[2]) if match else None
+
+
+def is_version(name: str) -> bool:
+    """Whether `name` can be the part of a revision before the `+`."""
+    return _REVISION.fullmatch(f"{name}+{'0' * 64}") is not None
+
+
+def read_manifest(manifest: Any) -> Manifest | None:
+    """Our manifest, or None for anything else: no revision of ours, roots that leave paths to others, or
+    metadata of another form.
+    """
+    if not isinstance(manifest, dict) or manifest.get("roots") != [""]:
+        return None
+    halves = split_revision(str(manifest.get("revision", "")))
+    if halves is None:
+        return None
+    try:
+        analysis = msgspec.convert(manifest["metadata"][MEMBER], Analysis)
+    except (KeyError, TypeError, msgspec.ValidationError):
+        return None
+    if analysis.format != FORMAT:
+        return None
+    return Manifest(manifest["revision"], *halves, analysis)
