@@ -1,0 +1,257 @@
+"""The policy stage: a question for a request, and a verdict for the question.
+
+In: Request, Subject, time. Out: Facts, then a Verdict that names the revision which really produced it; or
+Denied. Called by `pipeline.py` for every request, started and stopped by `app.py`. It must never give a
+verdict of one revision for a question of another, never keep an error, and never allow without a revision
+outside of development.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime
+from typing import Final
+
+import structlog
+from msgspec.structs import replace
+
+from authz.config import Settings
+from authz.errors import Denied
+from authz.policy.active import Active, foreign, read_active
+from authz.policy.cache import Flights, VerdictCache
+from authz.policy.engine_opa import ENGINE, Answer, OpaEngine
+from authz.policy.manifest import split_revision
+from authz.policy.verdict import read_verdict
+from authz.values import MISSING, Decision, Facts, Reason, Request, Subject, Verdict
+
+log = structlog.get_logger(__name__)
+
+BUNDLES: Final = "/v1/data/system/bundles"
+POLL_TIMEOUT_S: Final = 0.5
+
+
+class PolicyStage:
+    """Asks one entry point; knows the active version; keeps verdicts."""
+
+    def __init__(
+        self,
+        engine: OpaEngine,
+        *,
+        cache: VerdictCache,
+        poll_s: float,
+        max_age_s: float = 0.0,
+        development_unsigned: bool = False,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.cache = cache
+        self.flights = Flights()
+        self.engine_errors: dict[Reason, int] = dict.fromkeys(
+            (Reason.POLICY_ERROR, Reason.POLICY_CHANGING, Reason.ENGINE_UNAVAILABLE, Reason.ENGINE_TIMEOUT), 0
+        )
+        self._engine = engine
+        self._poll_s = poll_s
+        self._max_age_s = max_age_s
+        self._unsigned = development_unsigned
+        self._monotonic = monotonic
+        self._active: Active | None = None
+        self._scope = cache.scope
+        self._activated_at = self._read_at = monotonic()
+        self._reachable = False
+        self._task: asyncio.Task[None] | None = None
+
+    # What the worker shows of it.
+
+    @property
+    def revision(self) -> str:
+        """Of the active version, "" for none or a foreign one."""
+        return self._active.revision if self._active else ""
+
+    @property
+    def version(self) -> str:
+        return self._halves()[0]
+
+    @property
+    def digest(self) -> str:
+        return self._halves()[1]
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since this worker first saw the active version."""
+        return self._monotonic() - self._activated_at
+
+    @property
+    def staleness_s(self) -> float:
+        """Seconds since OPA last said what is active."""
+        return self._monotonic() - self._read_at
+
+    @property
+    def ready(self) -> bool:
+        """Whether OPA was there at the last look and has policy that may decide."""
+        return self._reachable and self._active is not None and (bool(self.revision) or self._unsigned)
+
+    # What the pipeline asks.
+
+    def question(self, request: Request, subject: Subject, now: datetime) -> Facts:
+        """The facts of this request for the active version. Raises Denied if there is no usable version."""
+        active = self._active
+        if active is None:
+            raise self._counted(Denied(Reason.ENGINE_UNAVAILABLE, "no policy version is active"))
+        if active.manifest is None and not self._unsigned:
+            raise self._counted(Denied(Reason.POLICY_ERROR, "the active policy is not one signed version"))
+        if self._max_age_s and self.staleness_s > self._max_age_s:
+            raise Denied(Reason.POLICY_STALE, "the active policy version was not read for too long")
+        return active.plan.facts(request, subject, now)
+
+    def lookup(self, facts: Facts) -> Verdict | None:
+        """The verdict kept for exactly this question under the active version."""
+        if not facts.cacheable or facts.revision != self._scope[2]:
+            return None
+        return self.cache.get(self._scope, facts.question, self._monotonic())
+
+    async def evaluate(self, facts: Facts, again: Callable[[], Facts], timeout_s: float) -> Verdict:
+        """Ask the engine. If another revision answers than the facts were built for, the question is built
+        anew by `again` and asked once more. Raises Denied.
+        """
+        deadline = self._monotonic() + timeout_s
+        verdict = await self._flight(facts, timeout_s)
+        if verdict is not None:
+            return verdict
+        await self._reload(deadline - self._monotonic())
+        verdict = await self._flight(again(), deadline - self._monotonic())
+        if verdict is not None:
+            return verdict
+        raise self._counted(Denied(Reason.POLICY_CHANGING, "the policy version changed twice meanwhile"))
+
+    async def start(self) -> None:
+        """Read the active version if OPA is there, and keep following it."""
+        await self._look()
+        self._task = asyncio.create_task(self.run(), name="policy version")
+
+    async def stop(self) -> None:
+        """End following, and drop every connection."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+        await self.flights.stop()
+        await self._engine.close()
+
+    async def run(self) -> None:
+        """Follow OPA's active version until cancelled."""
+        while True:
+            await asyncio.sleep(self._poll_s)
+            await self._look()
+
+    # How it is done.
+
+    def _halves(self) -> tuple[str, str]:
+        return split_revision(self.revision) or ("none", "none")
+
+    def _counted(self, denied: Denied) -> Denied:
+        self.engine_errors[denied.reason] = self.engine_errors.get(denied.reason, 0) + 1
+        return denied
+
+    async def _flight(self, facts: Facts, timeout_s: float) -> Verdict | None:
+        """The verdict, or None when another revision answered. Equal cacheable questions fly once."""
+        if timeout_s <= 0:
+            raise self._counted(Denied(Reason.ENGINE_TIMEOUT, "no time left to ask"))
+        try:
+            if not facts.cacheable:
+                return await self._ask(facts, timeout_s)
+            key = (facts.revision, facts.question)
+            under_way = self.flights.join(key)
+            if under_way is None:
+                return await asyncio.shield(self.flights.start(key, self._ask(facts, timeout_s)))
+            verdict = await asyncio.shield(under_way)
+        except Denied as denied:
+            raise self._counted(denied) from None
+        return replace(verdict, cache="shared") if verdict is not None else None
+
+    async def _ask(self, facts: Facts, timeout_s: float) -> Verdict | None:
+        scope = self._scope
+        started = self._monotonic()
+        answer = await self._engine.decide(facts.question, timeout_s)
+        if facts.revision and not answer.revisions:
+            raise Denied(Reason.ENGINE_UNAVAILABLE, "OPA has no policy version")
+        if facts.revision and _revision(answer) != facts.revision:
+            return None
+        if answer.result is MISSING:
+            raise Denied(Reason.POLICY_ERROR, "the entry point is undefined for this input")
+        verdict = self._named(read_verdict(answer.result), facts, self._monotonic() - started)
+        if facts.cacheable and scope[2] == facts.revision:
+            self.cache.put(
+                scope, facts.question, replace(verdict, cache="hit", evaluation_us=0), self._monotonic()
+            )
+        return verdict
+
+    def _named(self, verdict: Verdict, facts: Facts, took_s: float) -> Verdict:
+        halves = split_revision(facts.revision)
+        if halves is None and verdict.decision is Decision.ALLOW and not self._unsigned:
+            raise Denied(Reason.POLICY_ERROR, "an allow without a policy version")
+        version, digest = halves or ("none", "none")
+        return replace(
+            verdict,
+            policy_version=version,
+            policy_digest=digest,
+            engine=ENGINE,
+            cache="miss" if facts.cacheable else "bypass",
+            evaluation_us=int(took_s * 1e6),
+        )
+
+    async def _reload(self, timeout_s: float) -> None:
+        if timeout_s <= 0:
+            raise self._counted(Denied(Reason.ENGINE_TIMEOUT, "no time left to read the policy version"))
+        try:
+            self._take(await self._engine.get(BUNDLES, timeout_s))
+        except Denied as denied:
+            raise self._counted(denied) from None
+
+    async def _look(self) -> None:
+        """One look at what is active; an OPA that is away changes nothing but readiness."""
+        try:
+            self._take(await self._engine.get(BUNDLES, POLL_TIMEOUT_S))
+        except Denied as denied:
+            if self._reachable:
+                log.warning("policy_engine_away", reason=str(denied.reason), detail=denied.detail)
+            self._reachable = False
+
+    def _take(self, bundles: object) -> None:
+        """Make what OPA says active; without any bundle the old version's kept verdicts live on."""
+        active = read_active(bundles, self._engine.entry_point)
+        if active is None and self._unsigned:
+            active = foreign()
+        self._reachable = active is not None
+        if active is None:
+            return
+        self._read_at = self._monotonic()
+        if self._active is not None and active.revision == self._active.revision:
+            return
+        self._active, self._activated_at = active, self._read_at
+        self._scope = (self._engine.entry_point, ENGINE, active.revision)
+        self.cache.serve(self._scope)
+        log.info("policy_active", version=self.version, digest=self.digest)
+
+
+def _revision(answer: Answer) -> str:
+    """The revision of the one version that answered; "" when it is none of ours, or several."""
+    if len(answer.revisions) != 1:
+        return ""
+    (revision,) = answer.revisions.values()
+    return revision if split_revision(revision) else ""
+
+
+def open_stage(settings: Settings, monotonic: Callable[[], float] = time.monotonic) -> PolicyStage:
+    """The stage as the settings want it; not started."""
+    policy = settings.policy
+    engine = OpaEngine(settings.path(policy.opa_socket), policy.entry_point, connections=policy.connections)
+    return PolicyStage(
+        engine,
+        cache=VerdictCache(policy.cache_size, policy.cache_ttl_s),
+        poll_s=policy.poll_ms / 1000,
+        max_age_s=policy.max_age_s,
+        development_unsigned=policy.development_unsigned,
+        monotonic=monotonic,
+    )
