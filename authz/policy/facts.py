@@ -59,7 +59,7 @@ class Plan:
         named = frozenset(path[-1] for path in paths if path[:-1] == HEADERS and path[-1] in CREDENTIALS)
         self._root = _tree({leaf: read for path in kept for leaf, read in _readers(path, named)})
         self._revision = revision
-        self._cacheable = deterministic and not any(_volatile(path) for path in kept)
+        self._cacheable = deterministic and not any(is_volatile(path) for path in kept)
         self._all_headers = HEADERS in kept
         self._needs_body = any(_overlap(path, body) for path in kept for body in _BODIES)
 
@@ -92,7 +92,7 @@ def _overlap(one: Path, other: Path) -> bool:
     return one[:shared] == other[:shared]
 
 
-def _volatile(path: Path) -> bool:
+def is_volatile(path: Path) -> bool:
     """Whether `path` always takes in something volatile; all headers are looked at per request."""
     return path != HEADERS and any(_overlap(path, volatile) for volatile in _VOLATILE)
 

@@ -66,15 +66,12 @@ def build_bundle(
     """
     if not is_version(version):
         raise PolicyRejected(f"{version!r}: a version is 1 to 64 of A-Z a-z 0-9 . _ -, no sign first")
-    tool, source, signing_key = OpaTool(opa), source.resolve(), signing_key.resolve()
-    _refuse_foreign(source)
-    tool.run(["check", "--strict", "--bundle", "."], source)
+    tool, signing_key = OpaTool(opa), signing_key.resolve()
     with tempfile.TemporaryDirectory(prefix="aegis-policy-") as name:
         work = Path(name)
-        tool.run(["build", "-b", ".", "--ignore", _TESTS, "-o", str(work / "plain.tar.gz")], source)
-        content = _contents(work / "plain.tar.gz")
-        analysis = analyse(work / "plain.tar.gz", entry_points, tool)
-        revision = _lay_out(work / "tree", content, analysis, version)
+        plain = _build_plain(source, work, tool)
+        analysis = analyse(plain, entry_points, tool)
+        revision = _lay_out(work / "tree", _contents(plain), analysis, version)
         signed = work / "signed.tar.gz"
         signature = ["--signing-alg", ALGORITHM, "--signing-key", str(signing_key)]
         signature += ["--verification-key-id", KEY_ID]
@@ -83,6 +80,14 @@ def build_bundle(
             raise PolicyRejected("opa build changed the content: no digest would name it")
         file = _publish(signed, out, revision)
     return PolicyVersion(revision, version, revision.partition("+")[2], file, analysis)
+
+
+def analyse_source(
+    source: Path, entry_points: Sequence[str] = DEFAULT_ENTRY_POINTS, *, opa: str = "opa"
+) -> Analysis:
+    """What a version made of `source` would read. Raises PolicyRejected as `build_bundle` does."""
+    with tempfile.TemporaryDirectory(prefix="aegis-policy-") as name:
+        return analyse(_build_plain(source, Path(name), OpaTool(opa)), entry_points, OpaTool(opa))
 
 
 def digest_of(content: dict[str, bytes]) -> str:
@@ -96,6 +101,15 @@ def digest_of(content: dict[str, bytes]) -> str:
             sha.update(len(part).to_bytes(8, "big"))
             sha.update(part)
     return sha.hexdigest()
+
+
+def _build_plain(source: Path, work: Path, tool: OpaTool) -> Path:
+    """The bundle without tests, metadata and signature: what is analysed is what will be served."""
+    source, plain = source.resolve(), work.resolve() / "plain.tar.gz"
+    _refuse_foreign(source)
+    tool.run(["check", "--strict", "--bundle", "."], source)
+    tool.run(["build", "-b", ".", "--ignore", _TESTS, "-o", str(plain)], source)
+    return plain
 
 
 def _refuse_foreign(source: Path) -> None:

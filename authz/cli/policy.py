@@ -1,0 +1,106 @@
+"""`aegis policy ...`: make a policy version, make it the active one, show what it reads.
+
+For policy authors and for `make up`. Everything lies below the state directory: the signing key in
+`keys/policy.pem`, versions in `bundles/`. A version that cannot be made ends with exit code 1 and the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Column, Table
+
+from authz.errors import AegisError
+from authz.followers import bundles
+from authz.policy.document import FIELDS
+from authz.policy.facts import is_volatile
+from authz.policy.manifest import Analysis
+from authz.policy.signing import ensure_signing_key
+from authz.policy.version import DEFAULT_ENTRY_POINTS, analyse_source, build_bundle
+
+app = typer.Typer(no_args_is_help=True, help="Policy versions: build, activate, show what they read.")
+SIGNING_KEY = Path("keys/policy.pem")
+BUNDLES = Path("bundles")
+
+Source = Annotated[
+    Path, typer.Argument(exists=True, file_okay=False, help="Rego and data, in bundle layout.")
+]
+State = Annotated[Path, typer.Option("--state", help="The state directory.")]
+Entries = Annotated[list[str] | None, typer.Option("--entry", help="Entry point, e.g. aegis/decision.")]
+
+
+@app.command()
+def build(
+    source: Source,
+    version: Annotated[str, typer.Option("--version", help="Its name, e.g. v1.3.2.")],
+    state: State = Path("var"),
+    entry: Entries = None,
+) -> None:
+    """Check, analyse, sign and publish SOURCE as a version that never changes."""
+    with _explained():
+        key = state / SIGNING_KEY
+        ensure_signing_key(key)
+        made = build_bundle(
+            source,
+            state / BUNDLES,
+            version=version,
+            signing_key=key,
+            entry_points=entry or DEFAULT_ENTRY_POINTS,
+        )
+        typer.echo(made.revision)
+        _warn(made.analysis)
+
+
+@app.command()
+def activate(version: str, state: State = Path("var")) -> None:
+    """Make the published VERSION the one that OPA is given."""
+    with _explained():
+        typer.echo(bundles.activate(state / BUNDLES, version))
+
+
+@app.command()
+def facts(source: Source, entry: Entries = None) -> None:
+    """Show which fields of the input document SOURCE reads, by entry point."""
+    with _explained():
+        analysis = analyse_source(source, entry or DEFAULT_ENTRY_POINTS)
+        Console().print(_table(analysis))
+        _warn(analysis)
+
+
+def _table(analysis: Analysis) -> Table:
+    table = Table("entry point", Column("reads", overflow="fold"), "note")
+    for name, found in analysis.entry_points.items():
+        for path in found.facts:
+            table.add_row(name, "input" + "".join(f"[{term!r}]" for term in path), _note(path))
+        if not found.facts:
+            table.add_row(name, "nothing", "")
+    return table
+
+
+def _note(path: tuple[str, ...]) -> str:
+    if not any(path[: len(field)] == field or field[: len(path)] == path for field in FIELDS):
+        return "no such field: always undefined"
+    return "volatile: verdicts are not cached" if is_volatile(path) else ""
+
+
+def _warn(analysis: Analysis) -> None:
+    if analysis.nondeterministic:
+        names = ", ".join(analysis.nondeterministic)
+        typer.echo(f"not cached: {names} may answer differently each time", err=True)
+    for name, found in analysis.entry_points.items():
+        if not found.prune:
+            typer.echo(f"{name}: what it reads is not known; it is asked the whole input", err=True)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except AegisError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
