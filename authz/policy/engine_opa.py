@@ -79,10 +79,14 @@ class _Connection(asyncio.Protocol):
         self._transport = transport
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.closed = True
-        if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_exception(_Lost(not self._received))
+        self._fail(_Lost(not self._received))
         self._gone(self)
+
+    def _fail(self, why: Exception) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_exception(why)
+        self._waiting, self._body = None, []
+        self.abort()
 
     def data_received(self, data: bytes) -> None:
         self._received = True
@@ -95,9 +99,11 @@ class _Connection(asyncio.Protocol):
         self._size += len(data)
         self._body.append(data)
         if self._size > MAX_ANSWER:
-            self.abort()
+            self._fail(Denied(Reason.POLICY_ERROR, f"OPA's answer is over {MAX_ANSWER} bytes"))
 
     def on_message_complete(self) -> None:
+        if self.closed:
+            return
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         self._body, self._size, self.used = [], 0, True
         waiting, self._waiting = self._waiting, None
