@@ -1,0 +1,116 @@
+"""Attack: put other policy under OPA by taking the bundle server's port or changing a published file."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from authz.errors import Denied
+from authz.followers.bundles import POINTER, activate, active, opa_config
+from authz.policy.signing import ensure_signing_key, public_key
+from authz.policy.version import SUFFIX, build_bundle
+from authz.testing import a_request
+from authz.values import Reason
+from tests.policy.opa import (
+    ALLOW,
+    DENY,
+    OpaProcess,
+    bundle_server,
+    decide,
+    opa_pulling,
+    signing_key,
+    started,
+    until,
+    version_of,
+    write,
+)
+
+ALLOW_ALL = {"aegis/decision.rego": f"package aegis\n\ndecision := {ALLOW}"}
+
+
+def repack(file: Path, change: Callable[[str, bytes], bytes | None]) -> None:
+    """Rewrite every member of a bundle; None leaves it out."""
+    out = io.BytesIO()
+    with tarfile.open(file, "r:gz") as old, tarfile.open(fileobj=out, mode="w:gz") as new:
+        for member in old:
+            data = change(member.name, old.extractfile(member).read())  # type: ignore[union-attr]
+            if data is not None:
+                member.size = len(data)
+                new.addfile(member, io.BytesIO(data))
+    file.write_bytes(out.getvalue())
+
+
+def unsigned(name: str, data: bytes) -> bytes | None:
+    return None if name.endswith(".signatures.json") else data
+
+
+def rewritten(name: str, data: bytes) -> bytes:
+    return data.replace(b'"deny"', b'"allow"')
+
+
+def relabelled(name: str, data: bytes) -> bytes:
+    return data.replace(b'"facts"', b'"sfact"') if name.endswith(".manifest") else data
+
+
+@pytest.mark.parametrize("tamper", [unsigned, rewritten, relabelled])
+async def test_opa_refuses_a_bundle_that_is_not_what_was_signed(
+    tmp_path: Path, tamper: Callable[[str, bytes], bytes | None]
+) -> None:
+    version = version_of(tmp_path, DENY)
+    repack(version.file, tamper)
+    await refused(version.file.parent)
+
+
+async def test_opa_refuses_a_bundle_signed_with_another_key(tmp_path: Path) -> None:
+    other = tmp_path / "other.pem"
+    ensure_signing_key(other)
+    source = write(tmp_path / "source", ALLOW_ALL)
+    build_bundle(source, tmp_path / "bundles", version="v1", signing_key=other)
+    await refused(tmp_path / "bundles")
+
+
+async def refused(directory: Path) -> None:
+    """With only this bundle to be had, OPA says why, has no policy, and nothing is allowed."""
+    activate(directory, "v1")
+    async with opa_pulling(directory) as process:
+        await until(lambda: "Bundle load failed" in process.log.read_text())
+        assert await process.revision() == ""
+        async with started(process.socket) as policy:
+            with pytest.raises(Denied) as caught:
+                await decide(policy, a_request())
+    assert caught.value.reason is Reason.ENGINE_UNAVAILABLE
+
+
+async def test_a_tampered_update_leaves_the_signed_version_in_force(tmp_path: Path) -> None:
+    one = version_of(tmp_path, DENY, "v1")
+    two = version_of(tmp_path, f"decision := {ALLOW}", "v2")
+    repack(two.file, unsigned)
+    activate(one.file.parent, "v1")
+    async with bundle_server(one.file.parent) as url:
+        process = OpaProcess()
+        await process.start_with(opa_config(url, public_key(signing_key()), wait_s=5))
+        await until(lambda: is_active(process, one.revision))
+        activate(one.file.parent, "v2")
+        await until(lambda: "Bundle load failed" in process.log.read_text())
+        async with started(process.socket) as policy:
+            verdict = await decide(policy, a_request())
+        await process.stop()
+    assert (verdict.decision, verdict.policy_version) == ("deny", "v1")
+
+
+async def is_active(process: OpaProcess, revision: str) -> bool:
+    return bool(await process.revision() == revision)
+
+
+def test_a_pointer_out_of_the_directory_is_not_followed(tmp_path: Path) -> None:
+
+    directory = tmp_path / "bundles"
+    directory.mkdir()
+    name = f"v1+{'0' * 64}{SUFFIX}"
+    (tmp_path / name).write_bytes(b"x")
+    (directory / POINTER).write_text(f"../{name}\n")
+    assert active(directory) is None
