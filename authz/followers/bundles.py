@@ -39,8 +39,7 @@ def activate(directory: Path, version: str) -> str:
 
     Raises PolicyRejected if no such version is published.
     """
-    name = version if "+" in version else f"{version}+*"
-    found = [file for file in directory.glob(f"{name}{SUFFIX}") if split_revision(_revision(file))]
+    found = [file for file in directory.glob(f"*{SUFFIX}") if version in _names(file)]
     if len(found) != 1:
         raise PolicyRejected(f"{version} is not published in {directory}")
     beside = directory / f".{POINTER}.{os.getpid()}"
@@ -97,6 +96,12 @@ async def _newer(
 
 def _revision(file: Path) -> str:
     return file.name.removesuffix(SUFFIX)
+
+
+def _names(file: Path) -> tuple[str, ...]:
+    """What the version in `file` may be called: its revision, or the part before the `+`."""
+    halves = split_revision(_revision(file))
+    return (_revision(file), halves[0]) if halves else ()
 
 
 def _etag(file: Path) -> str:
