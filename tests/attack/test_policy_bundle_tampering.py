@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import stat
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -114,3 +115,59 @@ def test_a_pointer_out_of_the_directory_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(b"x")
     (directory / POINTER).write_text(f"../{name}\n")
     assert active(directory) is None
+
+
+async def restarted_without_server(tmp_path: Path, tamper: bool) -> tuple[str, str]:
+    """An OPA that kept its bundle on disk starts again while the bundle server is down; what it then has
+    active, and its log.
+    """
+    version = version_of(tmp_path, DENY)
+    activate(version.file.parent, "v1")
+    keep, process = tmp_path / "keep", OpaProcess()
+    try:
+        async with bundle_server(version.file.parent) as url:
+            config = opa_config(url, public_key(signing_key()), wait_s=1, persist=keep)
+            await process.start_with(config)
+            await until(lambda: is_active(process, version.revision))
+            (kept,) = await until_found(keep)
+            await process.stop()
+        if tamper:
+            repack(kept, rewritten)
+        await process.start_with(config)
+        await until(lambda: "connection refused" in process.log.read_text())
+        return await process.revision(), process.log.read_text()
+    finally:
+        await process.stop()
+
+
+async def until_found(directory: Path) -> list[Path]:
+    await until(lambda: list(directory.rglob("*.tar.gz")))
+    return list(directory.rglob("*.tar.gz"))
+
+
+async def test_a_kept_bundle_serves_while_the_bundle_server_is_down(tmp_path: Path) -> None:
+    revision, _ = await restarted_without_server(tmp_path, tamper=False)
+    assert revision.startswith("v1+")
+
+
+async def test_a_kept_bundle_that_was_changed_on_disk_is_refused(tmp_path: Path) -> None:
+    revision, log = await restarted_without_server(tmp_path, tamper=True)
+    assert revision == ""
+    assert "digest mismatch" in log
+
+
+async def test_opa_listens_on_its_owners_socket_and_nowhere_else(tmp_path: Path) -> None:
+    version = version_of(tmp_path, DENY)
+    activate(version.file.parent, "v1")
+    async with opa_pulling(version.file.parent) as process:
+        assert stat.S_IMODE(process.socket.stat().st_mode) == 0o700
+        inodes = {
+            link.readlink().name for link in Path(f"/proc/{process.pid}/fd").iterdir() if link.is_symlink()
+        }
+        listening = [
+            line.split()
+            for table in ("tcp", "tcp6")
+            for line in Path(f"/proc/{process.pid}/net/{table}").read_text().splitlines()[1:]
+            if line.split()[3] == "0A"
+        ]
+        assert not [fields for fields in listening if f"socket:[{fields[9]}]" in inodes]

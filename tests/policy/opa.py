@@ -76,6 +76,11 @@ class OpaProcess:
         self._arguments = arguments
         self._process: asyncio.subprocess.Process | None = None
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     async def start(self) -> None:
         command = ["opa", "run", "--server", "--addr", f"unix://{self.socket}", "--log-level", "error"]
         await self._spawn([*command, "--skip-version-check", *self._arguments])
