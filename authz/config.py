@@ -122,6 +122,11 @@ class Policy(_Section):
         le=1000,
         description="How often the active revision is read from OPA, milliseconds.",
     )
+    grace_s: float = Field(
+        default=5.0,
+        ge=0,
+        description="Seconds without OPA before the worker calls itself not ready; cached verdicts serve on.",
+    )
     max_age_s: float = Field(
         default=0.0,
         ge=0,

@@ -7,18 +7,32 @@ knows neither gRPC, nor OPA, nor files: those are injected (`app.py`).
 
 from __future__ import annotations
 
+import asyncio
+import math
 import time
 from asyncio import Future
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, Protocol
 
 import structlog
 
 from authz.controls.rule import rule
-from authz.errors import Denied
+from authz.errors import Denied, EvidenceUnavailable
 from authz.record import decision_members
-from authz.values import UNKNOWN, Decision, Facts, Malformed, Reason, Receipt, Request, Subject, Verdict
+from authz.values import (
+    UNKNOWN,
+    Decision,
+    Facts,
+    Malformed,
+    Reason,
+    Receipt,
+    Request,
+    Ruling,
+    Subject,
+    Verdict,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -49,14 +63,25 @@ class Observer(Protocol):
 
 
 class Decided:
-    """One finished decision with the times (perf_counter, seconds) at which its stages ended."""
+    """One decision as it is made, with the times (perf_counter, seconds) at which its stages ended."""
 
-    __slots__ = ("identified", "judged", "record", "request", "started", "verdict", "written", "wrote")
+    __slots__ = (
+        "identified",
+        "judged",
+        "record",
+        "request",
+        "ruling",
+        "started",
+        "subject",
+        "written",
+        "wrote",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, request: Request | Malformed) -> None:
         self.started = self.identified = self.judged = self.written = time.perf_counter()
-        self.request: Request | Malformed
-        self.verdict: Verdict
+        self.request = request
+        self.subject = UNKNOWN
+        self.ruling: Ruling
         self.record: dict[str, Any]
         self.wrote: Written
 
@@ -85,47 +110,67 @@ class Authorizer:
         self._reply_after = reply_after
         self._observer = observer
 
-    async def decide(self, request: Request | Malformed) -> Receipt:
+    async def decide(self, request: Request | Malformed, time_left_s: float = math.inf) -> Receipt:
         """Decide and record; the Receipt says what was ruled and where its record is.
 
-        Raises EvidenceUnavailable when the record could not be written as its durability demands.
+        `time_left_s` is what remains until nobody waits for the answer. Raises EvidenceUnavailable when the
+        record could not be written as its durability demands. A caller that leaves is recorded too.
         """
-        story = Decided()
-        story.request = request
-        subject, verdict = await self._judge(request, story)
-        ruling = rule(request, verdict)
-        decision_id = self._new_id()
-        story.verdict = verdict
-        story.record = decision_members(decision_id, request, subject, ruling, self._reply_after)
+        story = Decided(request)
+        try:
+            verdict = await self._judge(story, min(self._timeout_s, time_left_s))
+        except asyncio.CancelledError:
+            with suppress(EvidenceUnavailable):  # nobody is left to be told
+                self._record(story, _denial(Reason.CALLER_GONE, ""))
+            raise
+        written = self._record(story, verdict)
         story.judged = time.perf_counter()
-        wrote = await self._ledger.append("decision", story.record, synced=ruling.synced)
-        story.written, story.wrote = time.perf_counter(), wrote
+        story.wrote = wrote = await written
+        story.written = time.perf_counter()
         self._observer.decided(story)
-        return Receipt(wrote.log, wrote.seq, wrote.entry_hash, decision_id, ruling)
+        return Receipt(wrote.log, wrote.seq, wrote.entry_hash, story.record["decision_id"], story.ruling)
 
-    async def _judge(self, request: Request | Malformed, story: Decided) -> tuple[Subject, Verdict]:
-        subject = UNKNOWN
+    async def _judge(self, story: Decided, timeout_s: float) -> Verdict:
+        request = story.request
         try:
             if isinstance(request, Malformed):
                 raise Denied(request.reason, request.detail)
-            subject = self._identify(request)
+            story.subject = self._identify(request)
             story.identified = time.perf_counter()
-            return subject, await self._ask(request, subject)
+            return await self._ask(request, story.subject, timeout_s)
         except Denied as denied:
-            return subject, _denial(denied.reason, denied.detail)
+            return _denial(denied.reason, denied.detail)
         except Exception as error:  # a fault of ours is a recorded denial too, and a loud one
             log.exception("decision_failed", error=type(error).__name__)
-            return subject, _denial(Reason.INTERNAL_ERROR, type(error).__name__)
+            return _denial(Reason.INTERNAL_ERROR, type(error).__name__)
 
-    async def _ask(self, request: Request, subject: Subject) -> Verdict:
+    async def _ask(self, request: Request, subject: Subject, timeout_s: float) -> Verdict:
         now = self._now()
         facts = self._policy.question(request, subject, now)
         verdict = self._policy.lookup(facts)
         if verdict is None:
             verdict = await self._policy.evaluate(
-                facts, lambda: self._policy.question(request, subject, now), self._timeout_s
+                facts, lambda: self._policy.question(request, subject, now), timeout_s
             )
         return verdict
+
+    def _record(self, story: Decided, verdict: Verdict) -> Future[Any]:
+        """Append the record of `verdict`; bytes leave in this turn of the loop, whoever waits or does not."""
+        story.ruling = rule(story.request, verdict)
+        try:
+            return self._append(story)
+        except ValueError as error:  # what was read or said fits no entry: denied, with a record that does
+            log.error("record_impossible", error=type(error).__name__)
+            story.request = Malformed(Reason.INTERNAL_ERROR, "", trace_id=story.request.trace_id)
+            story.subject = UNKNOWN
+            story.ruling = rule(story.request, _denial(Reason.INTERNAL_ERROR, "the record fits no entry"))
+            return self._append(story)
+
+    def _append(self, story: Decided) -> Future[Any]:
+        story.record = decision_members(
+            self._new_id(), story.request, story.subject, story.ruling, self._reply_after
+        )
+        return self._ledger.append("decision", story.record, synced=story.ruling.synced)
 
 
 def _denial(reason: Reason, detail: str) -> Verdict:

@@ -19,6 +19,7 @@ from authz.values import MISSING, Malformed, Request, Ruling, Subject
 
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _MAX_POINTERS: Final = 32
+_MAX_TEXT: Final = 256  # characters of a text that the agent chose
 NO_PARAMETERS: Final = hashlib.sha256(b"{}").hexdigest()
 
 
@@ -48,7 +49,7 @@ def decision_members(
         "endpoint": endpoint(request),
     }
     if request.request_id:
-        members["request_id"] = request.request_id
+        members["request_id"] = short(request.request_id)
     if request.method:
         members["method"] = request.method
     if verdict.rationale:
@@ -80,7 +81,14 @@ def _add_action(members: dict[str, Any], request: Request | Malformed, called: d
             members[name] = called[name]
     members["params_hash"], masked = params_hash(request)
     if masked:
-        members["redacted"] = masked[:_MAX_POINTERS]
+        members["redacted"] = [short(pointer) for pointer in masked[:_MAX_POINTERS]]
+
+
+def short(text: str) -> str:
+    """`text`, or the digest of one so long that an agent could fill an entry with it."""
+    if len(text) <= _MAX_TEXT:
+        return text
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def endpoint(request: Request | Malformed) -> str:

@@ -57,6 +57,8 @@ class Reason(StrEnum):
     EVIDENCE_UNAVAILABLE = "evidence_unavailable"
     OVERLOADED = "overloaded"
     INTERNAL_ERROR = "internal_error"
+    # Envoy stopped waiting before there was a decision (HTTP 503, which nobody hears): recorded all the same.
+    CALLER_GONE = "caller_gone"
 
     @property
     def http_status(self) -> int:

@@ -23,16 +23,19 @@ class Wrote:
 class Book:
     """A ledger that remembers, and can be out of order."""
 
-    def __init__(self, fault: Exception | None = None) -> None:
+    def __init__(self, fault: Exception | None = None, *, waits: bool = False, refuses: str = "") -> None:
         self.entries: list[dict[str, Any]] = []
-        self._fault = fault
+        self._fault, self._waits, self._refuses = fault, waits, refuses
 
     def append(self, kind: str, members: dict[str, Any], *, synced: bool) -> asyncio.Future[Any]:
         if self._fault:
             raise self._fault
+        if members.get(self._refuses) == "a":
+            raise ValueError(self._refuses)
         self.entries.append(members)
         done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        done.set_result(Wrote())
+        if not self._waits:
+            done.set_result(Wrote())
         return done
 
 
@@ -130,3 +133,55 @@ async def test_a_fault_of_ours_is_a_recorded_denial_that_names_no_value() -> Non
 async def test_without_a_record_there_is_no_receipt() -> None:
     with pytest.raises(EvidenceUnavailable):
         await authorizer(Says(ALLOW), Book(EvidenceUnavailable("disk full"))).decide(a_request())
+
+
+class Slow(Says):
+    """A policy stage that never answers; `asked` is set once it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__(AssertionError())
+        self.asked = asyncio.Event()
+        self.timeout_s = 0.0
+
+    async def evaluate(self, facts: Facts, again: Callable[[], Facts], timeout_s: float) -> Verdict:
+        self.timeout_s = timeout_s
+        self.asked.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+async def test_a_caller_that_leaves_before_there_is_a_decision_is_recorded() -> None:
+    book, policy = Book(), Slow()
+    task = asyncio.create_task(authorizer(policy, book).decide(a_request(), 0.03))
+    await policy.asked.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert [(entry["decision"], entry["reason_code"], entry["agent_id"]) for entry in book.entries] == [
+        ("deny", "caller_gone", "a")
+    ]
+    assert policy.timeout_s == 0.03  # what the caller has left, since it is less than the engine's timeout
+
+
+async def test_a_caller_that_leaves_while_the_record_is_written_does_not_take_it_back() -> None:
+    book = Book(waits=True)
+    task = asyncio.create_task(authorizer(Says(ALLOW, cached=True), book).decide(a_request()))
+    while not book.entries:
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert [entry["decision"] for entry in book.entries] == ["allow"]
+
+
+async def test_what_fits_no_entry_is_denied_with_a_record_that_does() -> None:
+    book = Book(refuses="agent_id")
+    receipt = await authorizer(Says(ALLOW, cached=True), book).decide(a_request())
+    assert (receipt.ruling.allowed, receipt.ruling.http_status) == (False, 503)
+    (entry,) = book.entries
+    assert (entry["decision"], entry["reason_code"], entry["agent_id"]) == (
+        "deny",
+        "internal_error",
+        "unknown",
+    )
+    assert entry["trace_id"] == a_request().trace_id

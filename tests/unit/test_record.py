@@ -89,3 +89,10 @@ def test_policy_s_own_name_for_the_action_wins() -> None:
     named = members(a_request(), classification={"tool": "ehr.export", "category": "export"})
     assert (named["tool"], named["category"]) == ("ehr.export", "export")
     assert members(a_request())["tool"] == "http"
+
+
+def test_no_text_that_an_agent_chose_can_fill_an_entry() -> None:
+    recorded = members(a_request(request_id="r" * 30_000))
+    assert recorded["request_id"] == "sha256:" + hashlib.sha256(b"r" * 30_000).hexdigest()
+    deep = {"a" * 20_000: {"password": "p"}}
+    assert len(members(posting(b"{}", deep))["redacted"][0]) == 71  # type: ignore[index]
