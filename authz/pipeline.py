@@ -160,7 +160,7 @@ class Authorizer:
         try:
             return self._append(story)
         except ValueError as error:  # what was read or said fits no entry: denied, with a record that does
-            log.error("record_impossible", error=type(error).__name__)
+            log.exception("record_impossible", error=type(error).__name__)
             story.request = Malformed(Reason.INTERNAL_ERROR, "", trace_id=story.request.trace_id)
             story.subject = UNKNOWN
             story.ruling = rule(story.request, _denial(Reason.INTERNAL_ERROR, "the record fits no entry"))
