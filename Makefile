@@ -1,0 +1,45 @@
+# Aegis. `make help` says what there is; each target installs what it needs, once.
+
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && exit; \
+	done; echo python3)
+BIN := .venv/bin
+
+# Ports of `make up`, on loopback: make up ENVOY_PORT=18000
+PORTS := ENVOY_PORT UPSTREAM_PORT BUNDLES_PORT METRICS_PORT FOLLOWER_METRICS_PORT
+port_options = $(foreach port,$(PORTS),$(if $($(port)),--$(subst _,-,$(shell echo $(port) | tr A-Z a-z)) $($(port))))
+
+.PHONY: help up test lint bench clean install install-dev
+
+help: ## this list
+	@echo "make TARGET [NAME=VALUE ...]"; echo
+	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 14
+	@echo; echo "PYTHON=python3.12 chooses the Python (3.11 to 3.13) that .venv is made of."
+
+up: install ## everything on this machine: Envoy, OPA, worker, follower, sample traffic (ONCE=1 ends after it)
+	@$(BIN)/aegis up $(if $(ONCE),--once) $(port_options)
+
+test: install-dev ## lint, then every test, with real Envoy and OPA
+	@$(MAKE) --no-print-directory lint
+	@$(BIN)/python -m pytest $(TESTS)
+
+lint: install-dev ## ruff, mypy, the import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: install ## what a decision costs above a bare Check, on this machine
+	@$(BIN)/python benchmarks/bench.py $(BENCH)
+
+install: ## .venv from requirements.lock, and OPA
+	@$(PYTHON) tools/venv.py run
+	@$(BIN)/python tools/opa.py
+
+install-dev: ## the same from requirements-dev.lock
+	@$(PYTHON) tools/venv.py dev
+	@$(BIN)/python tools/opa.py
+
+clean: ## remove .venv and caches; `var` with its keys and ledger stays
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
