@@ -33,11 +33,11 @@ bench: install ## what a decision costs above a bare Check, on this machine
 	@$(BIN)/python benchmarks/bench.py $(BENCH)
 
 install: ## .venv from requirements.lock, and OPA
-	@$(PYTHON) tools/venv.py run
+	@$(PYTHON) tools/install.py run
 	@$(BIN)/python tools/opa.py
 
 install-dev: ## the same from requirements-dev.lock
-	@$(PYTHON) tools/venv.py dev
+	@$(PYTHON) tools/install.py dev
 	@$(BIN)/python tools/opa.py
 
 clean: ## remove .venv and caches; `var` with its keys and ledger stays

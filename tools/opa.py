@@ -1,6 +1,6 @@
 """Puts the pinned `opa` into .venv/bin: the one on PATH, a cached one, or one built here.
 
-Called by the Makefile after tools/venv.py; standard library only. In this order:
+Called by the Makefile after tools/install.py; standard library only. In this order:
 
 1. `opa` on PATH, if it is a 1.22 (the analysis of what a policy reads was verified on that);
 2. the cache, `$XDG_CACHE_HOME/aegis/opa-<version>/opa`, outside the clone;

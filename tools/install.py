@@ -1,7 +1,7 @@
 """Makes .venv from a lock file, once: a second run with nothing changed returns at once.
 
-    python3 tools/venv.py run     what `make up` needs    (requirements.lock)
-    python3 tools/venv.py dev     what `make test` needs  (requirements-dev.lock, which holds the other's pins)
+    python3 tools/install.py run     what `make up` needs    (requirements.lock)
+    python3 tools/install.py dev     what `make test` needs  (requirements-dev.lock, which holds the other's pins)
 
 Called by the Makefile with any Python; uses the standard library only, and no syntax newer than Python 3.6, so
 that an old one gets the sentence below instead of a syntax error. Every package is checked against its hash.
@@ -27,7 +27,7 @@ OLDEST, NEWEST = (3, 11), (3, 13)
 
 def main(arguments):
     if len(arguments) != 1 or arguments[0] not in LOCKS:
-        sys.exit("usage: venv.py run|dev")
+        sys.exit("usage: install.py run|dev")
     profile = arguments[0]
     _check_python()
     wanted = {name: _digest(locks) for name, locks in LOCKS.items()}
