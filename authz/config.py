@@ -68,7 +68,7 @@ class Limits(_Section):
     header_count: int = Field(default=100, ge=1, le=10000, description="Request headers.")
     header_bytes: int = Field(default=32768, ge=1, le=1 << 20, description="Sum of names and values, bytes.")
     path_bytes: int = Field(default=8192, ge=1, le=1 << 20, description="Path with query, bytes.")
-    json_depth: int = Field(default=64, ge=1, le=512, description="Nesting of a JSON body.")
+    json_depth: int = Field(default=64, ge=1, le=200, description="Nesting of a JSON body.")
 
 
 class Identity(_Section):
@@ -77,6 +77,11 @@ class Identity(_Section):
     jwks: Path = Field(
         default=Path("keys/agents.jwks.json"),
         description="JWK set with the public keys that sign agents' tokens (relative to `state`).",
+    )
+    keys_max_age_s: float = Field(
+        default=3600.0,
+        ge=0,
+        description="Deny `identity_keys_stale` when `jwks` could not be read for so long, seconds; 0: never.",
     )
     issuer: str = Field(default="https://agents.aegis.test", description="Required `iss`.")
     audience: str = Field(default="aegis", description="Required `aud`.")

@@ -44,6 +44,7 @@ class Reason(StrEnum):
     IDENTITY_EXPIRED = "identity_expired"
     IDENTITY_AMBIGUOUS = "identity_ambiguous"
     IDENTITY_ASSURANCE = "identity_assurance"
+    IDENTITY_KEYS_STALE = "identity_keys_stale"  # we do not know any more who is trusted (HTTP 503)
     # Policy gave no usable answer (HTTP 403) or could not be asked (HTTP 503).
     POLICY_ERROR = "policy_error"
     POLICY_CHANGING = "policy_changing"
@@ -71,6 +72,7 @@ _HTTP_STATUS: Final[dict[Reason, int]] = {
     for reason in Reason
 } | {
     Reason.BODY_TOO_LARGE: 413,
+    Reason.IDENTITY_KEYS_STALE: 503,
     Reason.POLICY_ERROR: 403,
     Reason.TUNNEL_NOT_PERMITTED: 403,
 }
