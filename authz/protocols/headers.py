@@ -20,7 +20,8 @@ SINGLE: Final = frozenset(
     "x-envoy-auth-partial-body x-request-id".split()
 )
 OURS: Final = "x-aegis-"
-_NAMES: Final = re.compile(r"[:a-z0-9!#$%&'*+.^_`|~\n-]+")
+_NAME: Final = r":?[a-z0-9!#$%&'*+.^_`|~-]++"  # a colon only in front, where HTTP/2 has it
+_NAMES: Final = re.compile(rf"{_NAME}(?:\n{_NAME})*+")
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
@@ -34,10 +35,12 @@ def headers(names: Sequence[str], values: Sequence[str], count: int, size: int) 
         raise Denied(Reason.MALFORMED_HEADERS, "headers: too large")
     if not text.isprintable() and _CONTROL.search(text):
         raise Denied(Reason.MALFORMED_HEADERS, "headers: control byte in a value")
-    if names and not _NAMES.fullmatch(joined):
-        joined = joined.lower()
-        names = [name.lower() for name in names]
-        _check_names(joined, names)
+    if not names:
+        return {}
+    if not _NAMES.fullmatch(joined):
+        joined, names = _lower(joined, names)
+    if joined.count("\n") != len(names) - 1:  # a name with a line break in it reads like two
+        raise Denied(Reason.MALFORMED_HEADERS, "headers: not a header name")
     if "_" in joined:
         _check_underscores(names)
     found = dict(zip(names, values, strict=True))
@@ -46,19 +49,21 @@ def headers(names: Sequence[str], values: Sequence[str], count: int, size: int) 
     return found
 
 
-def _check_names(joined: str, names: Sequence[str]) -> None:
-    if not _NAMES.fullmatch(joined) or joined.count("\n") != len(names) - 1 or "" in names:
+def _lower(joined: str, names: Sequence[str]) -> tuple[str, list[str]]:
+    # Only ASCII is lowered: of the Kelvin sign, too, that makes a k.
+    if not joined.isascii() or not _NAMES.fullmatch(joined.lower()):
         raise Denied(Reason.MALFORMED_HEADERS, "headers: not a header name")
+    return joined.lower(), [name.lower() for name in names]
 
 
 def _check_underscores(names: Sequence[str]) -> None:
     """A CGI or WSGI upstream reads `x_aegis_agent_token` and `x-aegis-agent-token` as the same header."""
-    present = frozenset(names)
+    meant: dict[str, str] = {}
     for name in names:
-        if "_" in name:
-            meant = name.replace("_", "-")
-            if meant in present or meant in SINGLE or meant.startswith(OURS):
-                raise Denied(Reason.MALFORMED_HEADERS, "headers: an underscore where a dash may be read")
+        same = name.replace("_", "-")
+        ours = "_" in name and (same in SINGLE or same.startswith(OURS))
+        if ours or meant.setdefault(same, name) != name:
+            raise Denied(Reason.MALFORMED_HEADERS, "headers: an underscore where a dash may be read")
 
 
 def _folded(names: Sequence[str], values: Sequence[str]) -> dict[str, str]:

@@ -27,6 +27,11 @@ _NAME: Final = re.compile(
     r"(?!.{254})[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?)*"
 )
 _NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
+# IPv6 that carries an IPv4 address: mapped and translated (RFC 6052, 8215), 6to4, Teredo.
+_DISGUISES: Final = [
+    ipaddress.IPv6Network(network)
+    for network in "::ffff:0:0/96 ::ffff:0:0:0/96 64:ff9b::/96 64:ff9b:1::/48 2002::/16 2001::/32".split()
+]
 
 # Segments without escapes, path parameters or a leading dot: nothing about them can be read twice.
 _PLAIN_PATH: Final = re.compile(r"/(?:[A-Za-z0-9_~!$&'()*+,=:@-][A-Za-z0-9._~!$&'()*+,=:@-]*(?:/|\Z))*")
@@ -87,9 +92,7 @@ def _literal(host: str) -> str:
         address = ipaddress.IPv6Address(host[1:-1])
     except ValueError:
         return ""
-    disguised = (
-        address.ipv4_mapped or address.sixtofour or address.teredo or (0 < int(address) >> 16 < 1 << 16)
-    )
+    disguised = 0 < int(address) >> 16 < 1 << 16 or any(address in network for network in _DISGUISES)
     return "" if disguised else f"[{address}]"
 
 
@@ -158,7 +161,8 @@ def _check_segments(text: str) -> None:
     if "" in segments[:-1]:
         raise Denied(Reason.MALFORMED_PATH, "path: empty segment")
     for segment in segments:
-        if segment.partition(";")[0] in (".", ".."):
+        # Some readers cut path parameters off first, some of them after they have undone escapes.
+        if segment.replace("%3B", ";").partition(";")[0] in (".", ".."):
             raise Denied(Reason.MALFORMED_PATH, "path: dot segment")
 
 
