@@ -13,9 +13,9 @@ from typing import Any, Final
 
 from authz import canonical
 from authz.errors import EvidenceUnavailable
+from authz.ledger.form import MAX_ENTRY
 from authz.ledger.signer import Signer
 
-MAX_ENTRY: Final = 16_384
 # What gives way, in this order, when an entry is too long: each value becomes its digest.
 GIVES_WAY: Final = ("context", "evidence", "rationale", "obligations", "agent_chain", "endpoint")
 

@@ -13,7 +13,9 @@ import hashlib
 import os
 import re
 import stat
+import tempfile
 from base64 import b64encode, urlsafe_b64decode, urlsafe_b64encode
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,38 +25,57 @@ from authz import canonical
 from authz.errors import KeyUnusable
 
 ALGORITHM_BYTE: Final = b"\x01"  # Ed25519 in signed notes
-_SEED: Final = re.compile(r"[0-9a-f]{64}\n?")
+_SEED: Final = re.compile(rb"[0-9a-f]{64}\n?")
 
 
 def ensure(path: Path) -> bytes:
-    """The seed in `path`, made first (0600, synced) if there is no such file. Raises KeyUnusable."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    except FileExistsError:
-        return load(path)
-    except OSError as error:
-        raise KeyUnusable(f"{path}: {error.strerror}") from None
-    with os.fdopen(descriptor, "w") as file:
-        file.write(os.urandom(32).hex() + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+    """The seed in `path`, made first (0600, synced) if there is no such file. Raises KeyUnusable.
+
+    The file appears whole or not at all, whoever else makes it at the same time and wherever we are killed.
+    """
+    if not os.path.lexists(path):
+        try:
+            _make(path)
+        except OSError as error:
+            raise KeyUnusable(f"{path}: {error.strerror}") from None
     return load(path)
+
+
+def _make(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor, unfinished = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(os.urandom(32).hex() + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileExistsError):  # another process was first: its key counts
+            os.link(unfinished, path)
+    finally:
+        os.unlink(unfinished)
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
 
 
 def load(path: Path) -> bytes:
     """The 32-byte seed in `path`. Raises KeyUnusable if it is missing, not a seed, or others may read it."""
     try:
-        with path.open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            text = file.read(128).decode("ascii", errors="replace")
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            mode = os.fstat(descriptor).st_mode
+            stored = os.read(descriptor, 128) if stat.S_ISREG(mode) else b""
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise KeyUnusable(f"{path}: {error.strerror}") from None
     if not stat.S_ISREG(mode) or mode & 0o077:
         raise KeyUnusable(f"{path}: others may read it; a key is a file of mode 0600")
-    if not _SEED.fullmatch(text):
+    if not _SEED.fullmatch(stored):
         raise KeyUnusable(f"{path}: not an Ed25519 seed of 64 lowercase hex digits")
-    return bytes.fromhex(text.strip())
+    return bytes.fromhex(stored[:64].decode("ascii"))
 
 
 def public_key(seed: bytes) -> bytes:
@@ -72,6 +93,8 @@ def from_jwk(value: Any) -> bytes:
     """The public key in a JWK that is exactly one for Ed25519. Raises ValueError."""
     if not isinstance(value, dict) or value.get("kty") != "OKP" or value.get("crv") != "Ed25519":
         raise ValueError("not an Ed25519 JWK")
+    if "d" in value:
+        raise ValueError("a private key where a public one belongs")
     text = value.get("x")
     if not isinstance(text, str) or not re.fullmatch(r"[A-Za-z0-9_-]{43}", text):
         raise ValueError("x is not 32 bytes in base64url")

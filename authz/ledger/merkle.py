@@ -43,6 +43,23 @@ class CompactRange:
         for leaf in leaves:
             self.append(leaf)
 
+    def join(self, other: CompactRange) -> None:
+        """Go on with what `other` holds. Raises ValueError unless its perfect subtrees are subtrees here too:
+        the size of this range must be a multiple of the largest of them.
+        """
+        if other.size and self.size % (1 << (other.size.bit_length() - 1)):
+            raise ValueError(f"a range of {other.size} does not line up after {self.size}")
+        remaining = other.size
+        for node in other._roots:
+            width = 1 << (remaining.bit_length() - 1)
+            remaining -= width
+            height = self.size // width
+            while height & 1:
+                node = node_hash(self._roots.pop(), node)
+                height >>= 1
+            self._roots.append(node)
+            self.size += width
+
     def root(self) -> bytes:
         """The root over everything appended so far."""
         if not self._roots:

@@ -23,7 +23,7 @@ from authz.ledger import keys
 MAX_NOTE: Final = 65_536  # bytes
 MAX_SIGNATURES: Final = 64
 _SIZE: Final = re.compile(r"0|[1-9][0-9]{0,18}")
-_NAME: Final = re.compile(r"[^\s+]{1,512}")
+_NAME: Final = re.compile(r"[^\s+\x00-\x1f]{1,512}")
 _PREFIX: Final = "\u2014 "
 
 
@@ -48,7 +48,12 @@ class Checkpoint(Struct, frozen=True):
 
 
 def sign(log: str, size: int, root: bytes, seed: bytes) -> bytes:
-    """The note for `size` entries with `root`, signed in the log's own name."""
+    """The note for `size` entries with `root`, signed in the log's own name.
+
+    Raises ValueError for a name that no note can carry: what cannot be read back is never signed.
+    """
+    if not _NAME.fullmatch(log) or not _SIZE.fullmatch(str(size)) or len(root) != 32:
+        raise ValueError(f"no checkpoint can say: {log!r}, {size}, a root of {len(root)} bytes")
     text = Checkpoint(log, size, root).signed_text()
     public, secret = crypto_sign_seed_keypair(seed)
     signature = crypto_sign(text, secret)[:64]
@@ -82,23 +87,30 @@ def parse(note: bytes) -> Checkpoint:
 
 
 def signed_by(checkpoint: Checkpoint, public: bytes) -> bool:
-    """Whether `public` signed this checkpoint in the log's own name."""
-    expected = keys.key_id(checkpoint.log, public)
-    return any(
-        line.name == checkpoint.log
-        and line.key_id == expected
-        and verifies(public, line.signature, checkpoint.signed_text())
-        for line in checkpoint.signatures
-    )
+    """Whether `public` signed this checkpoint in the log's own name.
+
+    A wrong signature that claims to be by `public` spoils the note, as it does for other readers of signed
+    notes, even beside a right one.
+    """
+    claimed = [line for line in checkpoint.signatures if claims(line, checkpoint.log, public)]
+    text = checkpoint.signed_text()
+    return bool(claimed) and all(verifies(public, line.signature, text) for line in claimed)
+
+
+def claims(line: Signature, name: str, public: bytes) -> bool:
+    """Whether `line` says to be by the key `public` called `name`."""
+    return line.name == name and line.key_id == keys.key_id(name, public)
 
 
 def verifies(public: bytes, signature: bytes, message: bytes) -> bool:
     """Ed25519 (RFC 8032) verification."""
+    if len(signature) != 64:
+        return False
     try:
         crypto_sign_open(signature + message, public)
     except (BadSignatureError, ValueError):
         return False
-    return len(signature) == 64
+    return True
 
 
 def _signature(row: str) -> Signature:

@@ -1,22 +1,16 @@
-"""Attestations: a compact JWS over what an entry is (EVIDENCE section 2).
+"""Makes attestations: a compact JWS over what an entry is, in the form that `attestation.py` gives.
 
-In: the bytes of an entry without its attestation. Out: `header.payload.signature`, Ed25519 (RFC 8032), as
-RFC 7515 and RFC 8037 say. Called by the writer for every entry; readers and verifiers never import this.
+In: the members of an entry and its bytes without attestation. Out: `header.payload.signature`, Ed25519
+(RFC 8032). Called by the writer for every entry; readers and verifiers never import this.
 """
 
 from __future__ import annotations
 
-import hashlib
-from binascii import b2a_base64
-from typing import Any, Final
+from typing import Any
 
 from nacl.bindings import crypto_sign, crypto_sign_seed_keypair
 
-from authz import canonical
-from authz.ledger import keys
-
-TYPE: Final = "aegis-attestation+jwt"
-_NAMED: Final = ("decision_id", "kind", "log", "policy_version", "seq", "signer_id", "timestamp")
+from authz.ledger import attestation, keys
 
 
 class Signer:
@@ -26,21 +20,10 @@ class Signer:
         public, self._secret = crypto_sign_seed_keypair(seed)
         self.public_jwk = keys.jwk(public)
         self.kid = keys.thumbprint(public)
-        header = canonical.encode({"alg": "EdDSA", "kid": self.kid, "typ": TYPE})
-        self._header = base64url(header) + b"."
+        self._header = attestation.header(self.kid) + b"."
 
     def attest(self, members: dict[str, Any], unsigned: bytes) -> str:
         """The attestation of the entry whose other members are `members`, encoded as `unsigned`."""
-        payload = {name: members[name] for name in _NAMED if name in members}
-        payload["entry_sha256"] = hashlib.sha256(unsigned).hexdigest()
-        message = self._header + base64url(canonical.encode(payload))
+        message = self._header + attestation.payload(members, unsigned)
         signature = crypto_sign(message, self._secret)[:64]
-        return (message + b"." + base64url(signature)).decode("ascii")
-
-
-def base64url(data: bytes) -> bytes:
-    """Base64url without padding (RFC 7515 section 2)."""
-    return b2a_base64(data, newline=False).translate(_URL_SAFE).rstrip(b"=")
-
-
-_URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
+        return (message + b"." + attestation.base64url(signature)).decode("ascii")

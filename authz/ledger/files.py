@@ -1,0 +1,120 @@
+"""Where logs lie below a path, and how their files are read: regular files only, never more than a bound.
+
+    <path>/.../<epoch>/entries/00000000.jsonl, 00000001.jsonl, ...
+    <path>/.../<epoch>/checkpoint
+
+What is stored may be hostile: a symbolic link, a pipe or a directory in the place of a file is a fault of the
+ledger, and is not opened. OSError means that something could not be read, and says nothing about the ledger.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from msgspec import Struct
+
+from authz.ledger.form import MAX_ENTRY
+from authz.ledger.journal import SEGMENT_ENTRIES, segment_name
+from authz.ledger.notes import MAX_NOTE
+from authz.ledger.report import Fault
+
+MAX_DEPTH: Final = 8  # directories between a path and an epoch
+_SEGMENT: Final = re.compile(r"[0-9]{8}\.jsonl")
+MAX_LINE: Final = MAX_ENTRY + 2  # one more than a line may have: that many bytes show that it is too long
+
+
+class Place(Struct, frozen=True):
+    """A log's directory; `below` are the names that lead to it from the path that was asked for."""
+
+    path: Path
+    below: tuple[str, ...]
+
+
+class Listing(Struct, frozen=True):
+    """The segments of a log in order, up to the first `fault`; `others` are names that are no segments."""
+
+    files: tuple[Path, ...]
+    fault: Fault | None
+    others: tuple[str, ...]
+
+
+def discover(path: Path) -> tuple[list[Place], list[Path]]:
+    """The logs at or below `path` in the order of their names, and the symbolic links not followed."""
+    places: list[Place] = []
+    links: list[Path] = []
+    _search(path, (), places, links)
+    return places, links
+
+
+def _search(path: Path, below: tuple[str, ...], places: list[Place], links: list[Path]) -> None:
+    if len(below) > MAX_DEPTH:
+        raise OSError(errno.ELOOP, f"more than {MAX_DEPTH} directories deep", str(path))
+    with os.scandir(path) as found:
+        items = sorted(found, key=lambda item: item.name)
+    if any(item.name in ("entries", "checkpoint") for item in items):
+        places.append(Place(path, below))
+        return
+    for item in items:
+        if item.is_symlink():
+            links.append(path / item.name)
+        elif item.is_dir(follow_symlinks=False):
+            _search(path / item.name, (*below, item.name), places, links)
+
+
+def segments(log: Path) -> Listing:
+    """The files of `log` that hold entries. A log without any is a Listing without files."""
+    directory = log / "entries"
+    if not os.path.lexists(directory):
+        return Listing((), None, ())
+    if not stat.S_ISDIR(os.lstat(directory).st_mode):
+        return Listing((), Fault("not a directory", str(directory)), ())
+    names = sorted(os.listdir(directory))
+    numbered = [name for name in names if name.endswith(".jsonl")]
+    others = tuple(name for name in names if not name.endswith(".jsonl"))
+    files: list[Path] = []
+    for number, name in enumerate(numbered):
+        seq = number * SEGMENT_ENTRIES
+        file = directory / segment_name(seq)
+        what = _objection(name, file)
+        if what:
+            return Listing(tuple(files), Fault(what, str(file), seq=seq), others)
+        files.append(file)
+    return Listing(tuple(files), None, others)
+
+
+def _objection(name: str, expected: Path) -> str:
+    """Why `name` is not the next segment, "" if it is."""
+    if not _SEGMENT.fullmatch(name):
+        return f"{name!r} stands here, which no segment is called"
+    if name != expected.name:
+        return "missing: later entries are there"
+    return "" if stat.S_ISREG(os.lstat(expected).st_mode) else "not a regular file"
+
+
+def checkpoint(log: Path) -> tuple[bytes | None, Fault | None]:
+    """The stored checkpoint, None when there is none."""
+    file = log / "checkpoint"
+    if not os.path.lexists(file):
+        return None, None
+    if not stat.S_ISREG(os.lstat(file).st_mode):
+        return None, Fault("not a regular file", str(file))
+    with open_regular(file) as stream:
+        return stream.read(MAX_NOTE + 1), None
+
+
+def open_regular(file: Path) -> BinaryIO:
+    """`file` for reading, never through a link and never waiting for a pipe."""
+    descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    return os.fdopen(descriptor, "rb", buffering=1 << 20)
+
+
+def lines(stream: BinaryIO) -> Iterator[bytes]:
+    """Lines with their newline; a last one may lack it, and a longer one comes cut to MAX_LINE bytes."""
+    return iter(partial(stream.readline, MAX_LINE), b"")

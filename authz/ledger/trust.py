@@ -1,0 +1,109 @@
+"""Which keys a verifier believes: `trust.json` (EVIDENCE section 9). Nothing in a ledger can add to it.
+
+    {"log_keys": {"<deployment>/<worker>/": JWK, ...}, "record_keys": [JWK, ...]}
+
+Every epoch is a log of its own name, so a log key is pinned for the part before the epoch; the longest prefix
+counts. Parsing is strict: a verifier that believes less, or more, than was meant says what it could not read.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+from msgspec import Struct
+
+from authz.errors import ConfigError
+from authz.ledger import keys
+
+MAX_TRUST: Final = 1 << 20  # bytes
+LATER: Final = frozenset(("witnesses", "tsa_roots", "package_keys"))  # named by the format, not used yet
+_PREFIX: Final = re.compile(r"[^\s+]{1,511}/")
+
+
+class Trust(Struct, frozen=True):
+    """Pinned public keys (32 bytes each). `unused` are members that this version cannot use yet."""
+
+    log_keys: dict[str, bytes]
+    record_keys: tuple[bytes, ...]
+    unused: tuple[str, ...] = ()
+
+    def log_key(self, log: str) -> bytes | None:
+        """The key that must have signed the checkpoints of `log`."""
+        fitting = [prefix for prefix in self.log_keys if log.startswith(prefix)]
+        return self.log_keys[max(fitting, key=len)] if fitting else None
+
+
+def load(path: Path) -> Trust:
+    """Raises ConfigError with the file and the member that is wrong."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_TRUST + 1)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+    return parse(data, str(path))
+
+
+def parse(data: bytes, name: str = "trust.json") -> Trust:
+    """Raises ConfigError, calling the file `name`."""
+    tree = _object(data, name)
+    unused = tree.keys() - {"log_keys", "record_keys"}
+    if strangers := unused - LATER:
+        _refuse(name, f"{min(strangers)!r} is no member of it")
+    log_keys, record_keys = tree.get("log_keys"), tree.get("record_keys")
+    if not isinstance(log_keys, dict):
+        _refuse(name, "log_keys: missing, or not an object of origin prefixes and JWKs")
+    if not isinstance(record_keys, list):
+        _refuse(name, "record_keys: missing, or not an array of JWKs")
+    for prefix in log_keys:
+        if not _PREFIX.fullmatch(prefix):
+            _refuse(name, f"log_keys: {prefix!r} is not an origin prefix, which ends with `/`")
+    return Trust(
+        {prefix: _public(jwk, name, f"log_keys[{prefix!r}]") for prefix, jwk in log_keys.items()},
+        tuple(_public(jwk, name, f"record_keys[{place}]") for place, jwk in enumerate(record_keys)),
+        tuple(sorted(unused)),
+    )
+
+
+def export(log_keys: Mapping[str, bytes], record_keys: Iterable[bytes]) -> bytes:
+    """The file that pins these public keys. Raises ConfigError for what `parse` would refuse."""
+    tree = {
+        "log_keys": {prefix: keys.jwk(public) for prefix, public in log_keys.items()},
+        "record_keys": [keys.jwk(public) for public in record_keys],
+    }
+    data = json.dumps(tree, indent=1, sort_keys=True).encode() + b"\n"
+    parse(data)
+    return data
+
+
+def _object(data: bytes, name: str) -> dict[str, Any]:
+    if len(data) > MAX_TRUST:
+        _refuse(name, f"longer than {MAX_TRUST} bytes")
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            raise ValueError("a member stands twice")
+        return found
+
+    try:
+        tree = json.loads(data, object_pairs_hook=once)
+    except (ValueError, RecursionError) as error:
+        _refuse(name, f"not JSON: {error}")
+    if not isinstance(tree, dict):
+        _refuse(name, "not an object")
+    return tree
+
+
+def _public(jwk: Any, name: str, member: str) -> bytes:
+    try:
+        return keys.from_jwk(jwk)
+    except ValueError as error:
+        _refuse(name, f"{member}: {error}")
+
+
+def _refuse(name: str, what: str) -> NoReturn:
+    raise ConfigError(f"{name}: {what}") from None

@@ -1,0 +1,262 @@
+"""Verifies a ledger from its stored bytes and pinned keys (EVIDENCE section 9).
+
+In: a path (one epoch, or a tree of them), Trust, a level. Out: a Report. Called by `aegis verify`, by tests,
+by whoever received a copy. It changes nothing, believes no stored hash, and nothing that is stored makes it
+raise: OSError only says that something could not be read.
+
+    level 1   the root over the stored lines is the checkpoint's, and that is signed by the pinned log key
+    level 2   also every entry's form, place and chain; what an epoch says of the one it continues
+    level 3   also every attestation, by a pinned record key
+
+A living log may be verified: entries after its checkpoint are reported as not yet sealed, an incomplete last
+line as an unfinished write.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Final
+
+from msgspec import Struct
+
+from authz.ledger import files, merkle, notes, segment
+from authz.ledger.epochs import Epochs, Extent, Opening, read_opening
+from authz.ledger.journal import SEGMENT_ENTRIES
+from authz.ledger.report import BY_LEVEL, NEVER_CHECKED, Fault, Gap, LogReport, Report
+from authz.ledger.trust import Trust
+
+PARALLEL_FROM: Final = 16 << 20  # bytes of entries from which on starting processes pays
+
+
+class Plan(Struct, frozen=True):
+    """One log before its entries are walked: what its other files say."""
+
+    place: files.Place
+    listing: files.Listing
+    opening: Opening
+    checkpoint: notes.Checkpoint | None
+    checkpoint_fault: Fault | None
+
+    @property
+    def log(self) -> str:
+        """The name every entry must carry; "" if neither checkpoint nor first entry gives one."""
+        return self.checkpoint.log if self.checkpoint else self.opening.log
+
+
+class Whole(Struct):
+    """A log's segments put together, up to the first fault. `roots` are 32 bytes by size."""
+
+    tree: merkle.CompactRange
+    roots: dict[int, bytes]
+    tip: str = merkle.EMPTY_HASH_HEX
+    closed: bool = False
+    torn_bytes: int = 0
+    gaps: tuple[Gap, ...] = ()
+    gap_count: int = 0
+    fault: Fault | None = None
+
+    @property
+    def extent(self) -> Extent:
+        return Extent(self.tree.size, self.torn_bytes, self.roots, self.fault is None)
+
+
+def verify(path: Path, trust: Trust, level: int = 3, *, processes: int = 1) -> Report:
+    """Judge every log at or below `path`, its segments in up to `processes` processes.
+
+    Raises OSError if something cannot be read, or if there is no log at all.
+    """
+    places, links = files.discover(path)
+    if not places:
+        raise FileNotFoundError(errno.ENOENT, "no log here: no directory holds `entries`", str(path))
+    plans = [_plan(place, trust) for place in places]
+    epochs = Epochs([plan.opening for plan in plans] if level > 1 else [])
+    tasks = [_tasks(plan, epochs, trust, level) for plan in plans]
+    walks = _walks([task for share in tasks for task in share], processes)
+    wholes = [_together(plan, islice(walks, len(share))) for plan, share in zip(plans, tasks, strict=True)]
+    extents = {plan.log: whole.extent for plan, whole in zip(plans, wholes, strict=True)}
+    logs = tuple(
+        _judge(plan, whole, epochs, extents, level) for plan, whole in zip(plans, wholes, strict=True)
+    )
+    first = next((log.fault for log in logs if log.fault), None)
+    unchecked = (
+        *BY_LEVEL[level],
+        *NEVER_CHECKED,
+        *(f"{name} of the trust file: not used by this version" for name in trust.unused),
+        *(f"{link}: a symbolic link, not followed" for link in links),
+    )
+    return Report(first is None, level, first, logs, unchecked)
+
+
+# -- before the walk: checkpoint and openings
+
+
+def _plan(place: files.Place, trust: Trust) -> Plan:
+    """Read everything but the entries. The checkpoint first: a living log only grows after it."""
+    checkpoint, fault = _read_checkpoint(place.path, trust)
+    listing = files.segments(place.path)
+    opening = read_opening(listing.files[0]) if listing.files else Opening(place.path / "entries")
+    return Plan(place, listing, opening, checkpoint, fault)
+
+
+def _read_checkpoint(directory: Path, trust: Trust) -> tuple[notes.Checkpoint | None, Fault | None]:
+    """The stored checkpoint once the pinned key's signature under it is verified."""
+    note, fault = files.checkpoint(directory)
+    if note is None:
+        return None, fault
+    file = str(directory / "checkpoint")
+    try:
+        checkpoint = notes.parse(note)
+    except ValueError as error:
+        return None, Fault(str(error), file)
+    public = trust.log_key(checkpoint.log)
+    if public is None:
+        return None, Fault(f"checkpoint: no key is pinned for {checkpoint.log}", file)
+    if not notes.signed_by(checkpoint, public):
+        return None, Fault("checkpoint: not signed by the pinned key of its log", file)
+    return checkpoint, None
+
+
+# -- the walk
+
+
+def _tasks(plan: Plan, epochs: Epochs, trust: Trust, level: int) -> list[segment.Task]:
+    sizes = {plan.checkpoint.size} if plan.checkpoint else set()
+    sizes.update(epochs.cuts(plan.log))
+    last = len(plan.listing.files) - 1
+    return [
+        segment.Task(
+            file,
+            number * SEGMENT_ENTRIES,
+            number == last and plan.listing.fault is None,
+            plan.log,
+            level,
+            trust.record_keys if level == 3 else (),
+            tuple(size for size in sizes if size > number * SEGMENT_ENTRIES),
+        )
+        for number, file in enumerate(plan.listing.files)
+    ]
+
+
+def _walks(tasks: list[segment.Task], processes: int) -> Iterator[segment.Walked]:
+    """The walks of `tasks` in their order; in other processes when there is enough to do."""
+    if processes < 2 or len(tasks) < 2 or sum(task.file.stat().st_size for task in tasks) < PARALLEL_FROM:
+        yield from map(segment.walk, tasks)
+        return
+    try:
+        with ProcessPoolExecutor(min(processes, len(tasks)), mp_context=get_context("spawn")) as pool:
+            yield from pool.map(segment.walk, tasks)
+    except BrokenProcessPool:
+        raise ChildProcessError(errno.ECHILD, "a verifying process ended early") from None
+
+
+def _together(plan: Plan, walks: Iterable[segment.Walked]) -> Whole:
+    """Segments -> log: each must follow the one before. Every walk is taken, since others come after them."""
+    whole = Whole(merkle.CompactRange(), {0: merkle.EMPTY_HASH})
+    for number, (file, walked) in enumerate(zip(plan.listing.files, walks, strict=True)):
+        if whole.fault:
+            continue
+        if walked.entries and walked.previous not in ("", whole.tip):
+            what = "previous_entry_hash: not the hash of the entry before, in the segment before"
+            whole.fault = Fault(what, str(file), 1, number * SEGMENT_ENTRIES)
+        elif walked.entries and whole.closed:
+            whole.fault = Fault("an entry after `close`", str(file), 1, number * SEGMENT_ENTRIES)
+        else:
+            _add(whole, walked)
+    whole.fault = whole.fault or plan.listing.fault
+    return whole
+
+
+def _add(whole: Whole, walked: segment.Walked) -> None:
+    for size, part in walked.at.items():
+        tree = whole.tree.copy()
+        tree.join(part)
+        whole.roots[size] = tree.root()
+    whole.tree.join(walked.tree)
+    whole.tip = walked.tip or whole.tip
+    whole.closed = whole.closed or walked.closed
+    whole.torn_bytes = walked.torn_bytes
+    whole.gaps = (whole.gaps + walked.gaps)[: segment.MAX_GAPS]
+    whole.gap_count += walked.gap_count
+    whole.fault = walked.fault
+
+
+# -- after the walk: what belongs together
+
+
+def _judge(plan: Plan, whole: Whole, epochs: Epochs, extents: dict[str, Extent], level: int) -> LogReport:
+    fault = (
+        whole.fault
+        or plan.checkpoint_fault
+        or _against_checkpoint(plan, whole, level)
+        or _against_directory(plan)
+        or _torn(plan, whole, epochs)
+    )
+    unchecked = _unchecked(plan)
+    if level > 1:
+        claim, unable = epochs.claim(plan.opening, extents)
+        fault = fault or epochs.twin(plan.opening) or claim
+        unchecked += [unable] if unable else []
+    return LogReport(
+        log=plan.log,
+        directory=str(plan.place.path),
+        entries=whole.tree.size,
+        sealed=plan.checkpoint.size if plan.checkpoint else 0,
+        root=whole.tree.root().hex(),
+        closed=whole.closed,
+        torn_bytes=whole.torn_bytes,
+        gaps=whole.gaps,
+        gap_count=whole.gap_count,
+        fault=fault,
+        not_checked=tuple(unchecked),
+    )
+
+
+def _end(plan: Plan, whole: Whole, what: str) -> Fault:
+    """A fault at the place where the next entry would be."""
+    file = plan.listing.files[-1] if plan.listing.files else plan.place.path / "entries"
+    line = whole.tree.size - SEGMENT_ENTRIES * max(0, len(plan.listing.files) - 1) + 1
+    return Fault(what, str(file), line, whole.tree.size)
+
+
+def _against_checkpoint(plan: Plan, whole: Whole, level: int) -> Fault | None:
+    checkpoint, file = plan.checkpoint, str(plan.place.path / "checkpoint")
+    if checkpoint is None:
+        if level < 3 and whole.tree.size:
+            return Fault(f"missing: at level {level} nothing else is signed", file)
+        return None
+    if checkpoint.size > whole.tree.size:
+        return _end(plan, whole, f"the log ends here, but its checkpoint covers {checkpoint.size} entries")
+    if whole.roots[checkpoint.size] != checkpoint.root:
+        return Fault(f"its root is not that of the first {checkpoint.size} entries on disk", file)
+    if plan.opening.log not in ("", checkpoint.log):
+        return Fault("it is of another log than the entries", file)
+    return None
+
+
+def _against_directory(plan: Plan) -> Fault | None:
+    """In a tree, `<worker>/<epoch>` are the last parts of the log's name. A single log may lie anywhere."""
+    names = plan.place.below[-2:]
+    if not plan.log or not names or tuple(plan.log.split("/")[-len(names) :]) == names:
+        return None
+    return Fault(f"the directory is not where {plan.log} belongs", str(plan.place.path))
+
+
+def _torn(plan: Plan, whole: Whole, epochs: Epochs) -> Fault | None:
+    why = epochs.torn(plan.log, whole.extent)
+    return _end(plan, whole, why) if why else None
+
+
+def _unchecked(plan: Plan) -> list[str]:
+    """What lies in the log's directory and is not looked at."""
+    found = [f"entries/{name}" for name in plan.listing.others]
+    if (plan.place.path / "tile").exists():
+        found.append("tile/: hash tiles")
+    if plan.checkpoint and len(plan.checkpoint.signatures) > 1:
+        found.append(f"{len(plan.checkpoint.signatures) - 1} more signatures under the checkpoint")
+    return found
