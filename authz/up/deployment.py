@@ -1,0 +1,173 @@
+"""The processes of one deployment, started in the order in which they need each other.
+
+In: places and ports. Out: keys, a published policy version, and running processes: follower (serves the
+policy), OPA (takes it), worker (asks OPA), Envoy (asks the worker). Each start returns when the process is
+ready, by its own word. Used by `aegis up`, the end-to-end tests and the benchmark.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import yaml
+
+from authz.config import Settings, load
+from authz.followers.bundles import opa_command, opa_config
+from authz.ledger import keys, trust
+from authz.policy.signing import public_key
+from authz.up import gateway
+from authz.up.issuer import SampleIssuer
+from authz.up.places import LOOPBACK, Places, Ports
+from authz.up.policies import publish
+from authz.up.processes import Processes, StartFailed
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+POLICY: Final = ROOT / "rego"
+GATEWAY: Final = ROOT / "envoy/gateway.yaml"
+_NOTE: Final = "# Written by `aegis up` each time it starts: changes here are lost.\n"
+
+
+class Deployment:
+    """One worker with its follower, OPA and Envoy. `settings` are what all of them were told."""
+
+    def __init__(
+        self,
+        places: Places,
+        ports: Ports,
+        processes: Processes,
+        overrides: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        """Write the settings, with `overrides` by section. Raises ConfigError."""
+        self.places, self.ports, self.processes = places, ports, processes
+        self.config = places.run / "aegis.yaml"
+        self.config.write_text(_NOTE + yaml.safe_dump(_tree(places, ports, overrides or {}), sort_keys=False))
+        self.settings: Settings = load(self.config)
+
+    def prepare(self, policy: Path = POLICY) -> tuple[SampleIssuer, str]:
+        """Make the keys and the trust file, publish `policy`; the sample issuer and the active revision."""
+        if not policy.is_dir():
+            raise StartFailed(f"{policy}: no such directory; run `aegis up` from a clone, or with --policy")
+        settings, state = self.settings, self.settings.state
+        self._pin()
+        (state / "keys").chmod(0o700)
+        issuer = SampleIssuer(state / "keys/issuer", settings.path(settings.identity.jwks), settings.identity)
+        bundles = settings.path(settings.follower.bundle_directory)
+        return issuer, publish(policy, bundles, self._policy_key, opa=str(program("opa")))
+
+    def start_follower(self) -> None:
+        self.processes.start("follower", str(program("aegis")), "follow", "--config", str(self.config))
+        url = f"http://{self.settings.follower.metrics}/readyz"
+        self.processes.wait("follower", lambda: answers(url), "being ready")
+
+    def start_opa(self) -> None:
+        config = self.places.run / "opa.json"
+        told = opa_config(f"http://{self.settings.follower.bundles}", public_key(self._policy_key))
+        config.write_text(json.dumps(told, indent=1) + "\n")
+        self.processes.start("opa", *opa_command(self.places.opa_socket, config, opa=str(program("opa"))))
+        self.processes.wait("opa", self.opa_ready, "having the policy")
+
+    def opa_ready(self) -> bool:
+        return answers("http://opa/health?bundles", self.places.opa_socket)
+
+    def start_worker(self) -> None:
+        self.processes.start("worker", str(program("aegis")), "serve", "--config", str(self.config))
+        self.processes.wait("worker", self.worker_ready, "being ready")
+
+    def worker_ready(self) -> bool:
+        return answers(f"http://{self.settings.listen.metrics}/readyz")
+
+    def start_envoy(self, tree: dict[str, Any] | None = None, name: str = "envoy") -> None:
+        """Start Envoy with `tree`, by default the reference gateway before the sample upstream."""
+        config = self.places.run / f"{name}.json"
+        tree = self.gateway() if tree is None else tree
+        gateway.write(tree, config)
+        admin = Path(tree["admin"]["address"]["pipe"]["path"])
+        self.processes.start(name, *gateway.command(program("envoy"), config))
+        self.processes.wait(name, lambda: answers("http://envoy/ready", admin), "being ready")
+
+    def addresses(self, listen: int, name: str = "envoy", upstream: int | None = None) -> gateway.Addresses:
+        return gateway.Addresses(
+            listen,
+            check=[self.places.check_socket],
+            admin=self.places.sockets / f"{name}-admin.sock",
+            access_log=self.places.logs / f"{name}-access.jsonl",
+            upstream=upstream,
+        )
+
+    def gateway(self) -> dict[str, Any]:
+        addresses = self.addresses(self.ports.envoy, upstream=self.ports.upstream)
+        return gateway.configure(GATEWAY, addresses)
+
+    @property
+    def proxy(self) -> str:
+        """What agents set as their HTTP proxy."""
+        return f"http://{LOOPBACK}:{self.ports.envoy}"
+
+    @property
+    def trust(self) -> Path:
+        return self.settings.state / "trust.json"
+
+    @property
+    def _policy_key(self) -> Path:
+        return self.settings.state / "keys/policy.pem"
+
+    def _pin(self) -> None:
+        """Write the public keys that verifiers pin, once: trust that changes by itself is none."""
+        settings = self.settings
+        record = keys.public_key(keys.ensure(settings.path(settings.ledger.record_key)))
+        log = keys.public_key(keys.ensure(settings.path(settings.ledger.log_key)))
+        prefix = f"{settings.deployment}/{settings.worker}/"
+        if not self.trust.exists():
+            beside = self.trust.with_name(".trust.json")
+            beside.write_bytes(trust.export({prefix: log}, [record]))
+            beside.replace(self.trust)
+        pinned = trust.load(self.trust)
+        if pinned.log_key(f"{prefix}any") != log or record not in pinned.record_keys:
+            raise StartFailed(
+                f"{self.trust} pins other keys than {settings.state}/keys has: what is recorded now could "
+                "not be verified. Put the old keys back, or move the whole state directory away to start anew"
+            )
+
+
+def _tree(places: Places, ports: Ports, overrides: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    tree: dict[str, Any] = {
+        "state": str(places.state),
+        "listen": {
+            "check": f"unix:{places.check_socket}",
+            "metrics": f"{LOOPBACK}:{ports.metrics}",
+        },
+        "policy": {"opa_socket": str(places.opa_socket)},
+        "follower": {
+            "bundles": f"{LOOPBACK}:{ports.bundles}",
+            "metrics": f"{LOOPBACK}:{ports.follower_metrics}",
+        },
+    }
+    for section, members in overrides.items():
+        tree[section] = tree.get(section, {}) | dict(members)
+    return tree
+
+
+def program(name: str) -> Path:
+    """The program beside this Python, or on PATH. Raises StartFailed."""
+    beside = Path(sys.executable).with_name(name)
+    found = str(beside) if os.access(beside, os.X_OK) else shutil.which(name)
+    if found is None:
+        raise StartFailed(f"there is no `{name}`, neither beside {sys.executable} nor on PATH: run `make up`")
+    return Path(found)
+
+
+def answers(url: str, uds: Path | None = None) -> bool:
+    """Whether `url` answers 200 now, over the Unix socket `uds` if given."""
+    transport = httpx.HTTPTransport(uds=str(uds) if uds else None, verify=False)  # plain HTTP only
+    try:
+        with httpx.Client(transport=transport, timeout=2, trust_env=False) as client:
+            return client.get(url).status_code == 200
+    except httpx.TransportError:
+        return False

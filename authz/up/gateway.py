@@ -1,0 +1,73 @@
+"""A reference Envoy configuration with this machine's ports and paths in it.
+
+In: `envoy/gateway.yaml` or `envoy/forward-proxy.yaml` and where things are. Out: the same tree, as Envoy
+reads it. Only addresses are put in: how requests are read and decided is what the reference file says, so
+that what is tested and tried here is what users copy.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from authz.up.places import LOOPBACK
+
+AUTHORIZER: Final = "aegis"
+SAMPLE: Final = "sample"
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """What is put into a reference configuration. Paths are absolute."""
+
+    listen: int
+    check: Sequence[Path]  # one socket per worker
+    admin: Path
+    access_log: Path
+    upstream: int | None = None  # the sample upstream, where the configuration has it
+
+
+def configure(reference: Path, addresses: Addresses) -> dict[str, Any]:
+    """The configuration in `reference` with `addresses` for its own."""
+    tree: dict[str, Any] = copy.deepcopy(yaml.safe_load(reference.read_text(encoding="utf-8")))
+    tree["admin"]["address"]["pipe"]["path"] = str(addresses.admin)
+    resources = tree["static_resources"]
+    for listener in resources["listeners"]:
+        listener["address"]["socket_address"] |= {"address": LOOPBACK, "port_value": addresses.listen}
+        for log in connection_manager(listener)["access_log"]:
+            log["typed_config"]["path"] = str(addresses.access_log)
+    clusters = {cluster["name"]: cluster for cluster in resources["clusters"]}
+    _endpoints(clusters[AUTHORIZER], [{"pipe": {"path": str(path)}} for path in addresses.check])
+    if addresses.upstream is not None:
+        address = {"address": LOOPBACK, "port_value": addresses.upstream}
+        _endpoints(clusters[SAMPLE], [{"socket_address": address}])
+    return tree
+
+
+def connection_manager(listener: dict[str, Any]) -> dict[str, Any]:
+    """The HTTP connection manager of a listener that has one filter chain with one filter."""
+    (chain,) = listener["filter_chains"]
+    (manager,) = chain["filters"]
+    settings: dict[str, Any] = manager["typed_config"]
+    return settings
+
+
+def write(tree: dict[str, Any], file: Path) -> None:
+    file.write_text(json.dumps(tree, indent=1) + "\n")
+
+
+def command(binary: Path, file: Path, *, concurrency: int = 2) -> list[str]:
+    """Envoy's command line. Without --disable-hot-restart it ends with the shell that started it."""
+    options = ["--disable-hot-restart", "--concurrency", str(concurrency), "--log-level", "warning"]
+    return [str(binary), "--config-path", str(file), *options]
+
+
+def _endpoints(cluster: dict[str, Any], addresses: list[dict[str, Any]]) -> None:
+    (locality,) = cluster["load_assignment"]["endpoints"]
+    locality["lb_endpoints"] = [{"endpoint": {"address": address}} for address in addresses]
