@@ -36,7 +36,7 @@ def test_a_port_that_would_be_shared_is_taken() -> None:
 
 def test_one_port_for_two_purposes_is_refused() -> None:
     ports = Ports.free()
-    with pytest.raises(StartFailed, match="wanted twice, by --envoy-port .* and --metrics-port"):
+    with pytest.raises(StartFailed, match=r"wanted twice, by --envoy-port .* and --metrics-port"):
         replace(ports, metrics=ports.envoy).check()
 
 

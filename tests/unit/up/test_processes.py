@@ -81,10 +81,16 @@ def test_a_program_that_is_not_there_ends_by_itself_and_is_named(tmp_path: Path)
 
 
 def test_nothing_is_left_when_the_block_raises(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), Processes(tmp_path) as processes:
-        pid = processes.start("sleeper", *SLEEP).pid
-        raise ZeroDivisionError
-    assert not alive(pid)
+    pids: list[int] = []
+
+    def fail() -> None:
+        with Processes(tmp_path) as processes:
+            pids.append(processes.start("sleeper", *SLEEP).pid)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert not alive(pids[0])
 
 
 def test_a_process_that_ignores_sigterm_is_killed_after_a_bound(tmp_path: Path) -> None:

@@ -1,0 +1,61 @@
+"""What is in the policy source now is what gets published, under a name that never changes its meaning."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from authz.errors import PolicyRejected
+from authz.followers.bundles import active
+from authz.up.deployment import program
+from authz.up.policies import publish
+
+ALLOW = 'package aegis\n\ndecision := {"decision": "allow", "reason_code": "policy_compliant"}\n'
+DENY = ALLOW.replace("allow", "deny")
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    directory = tmp_path / "rego"
+    (directory / "aegis").mkdir(parents=True)
+    (directory / "aegis/policy.rego").write_text(ALLOW)
+    return directory
+
+
+def published(source: Path, tmp_path: Path) -> str:
+    return publish(source, tmp_path / "bundles", tmp_path / "keys/policy.pem", opa=str(program("opa")))
+
+
+def test_the_same_source_is_the_same_version(source: Path, tmp_path: Path) -> None:
+    first = published(source, tmp_path)
+    assert first.startswith("v1.3.2+")
+    assert published(source, tmp_path) == first
+    assert len(list((tmp_path / "bundles").glob("*.tar.gz"))) == 1
+
+
+def test_an_edited_source_gets_the_next_name_and_going_back_the_old_one(source: Path, tmp_path: Path) -> None:
+    first = published(source, tmp_path)
+    (source / "aegis/policy.rego").write_text(DENY)
+    second = published(source, tmp_path)
+    (source / "aegis/policy.rego").write_text(DENY.replace("policy_compliant", "closed"))
+    third = published(source, tmp_path)
+    assert [revision.partition("+")[0] for revision in (first, second, third)] == [
+        "v1.3.2",
+        "v1.3.2-2",
+        "v1.3.2-3",
+    ]
+    (source / "aegis/policy.rego").write_text(ALLOW)
+    assert published(source, tmp_path) == first
+    file = active(tmp_path / "bundles")
+    assert file is not None
+    assert file.name.startswith(first)
+
+
+def test_a_source_that_does_not_compile_changes_nothing(source: Path, tmp_path: Path) -> None:
+    published(source, tmp_path)
+    before = {path: path.read_bytes() for path in (tmp_path / "bundles").iterdir()}
+    (source / "aegis/policy.rego").write_text("package aegis\n\ndecision := undefined_name\n")
+    with pytest.raises(PolicyRejected, match=r"policy\.rego"):
+        published(source, tmp_path)
+    assert {path: path.read_bytes() for path in (tmp_path / "bundles").iterdir()} == before
