@@ -1,9 +1,9 @@
 """Which of the logs below a path continue which, and whether what they say of each other is true.
 
     old epoch  <-- previous_log, previous_size, previous_root --  `open` of the next one
-               <-- old_log, good_entries, torn_bytes ----------  `gap`, its second entry, if evidence was lost
+               <-- old_log, good_entries, torn_bytes ----------  `gap` after an `open`, if evidence was lost
 
-In: the first two lines of every log, read before they are verified (a log whose own verification fails is
+In: the first lines of every log, read before they are verified (a log whose own verification fails is
 reported as such, whatever is said here). Called by the verifier.
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from msgspec import Struct
 
@@ -19,32 +19,44 @@ from authz import canonical
 from authz.ledger import files, form
 from authz.ledger.report import Fault
 
+MAX_GAPS: Final = 16  # `gap` entries right after an `open` that are listened to
+
 
 class Opening(Struct, frozen=True):
-    """What a log's first two entries say. "" and {} where there is nothing that can be read."""
+    """What a log's first entries say: its `open`, and the members of each `gap` right after it."""
 
     file: Path
     log: str = ""
     previous_log: str = ""
     previous_size: int = 0
     previous_root: str = ""
-    gap: dict[str, Any] = {}
+    gaps: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def lost(self) -> list[tuple[str, dict[str, Any]]]:
+        """The logs that a `gap` names, and what it says of them."""
+        return [(gap["old_log"], gap) for gap in self.gaps if isinstance(gap.get("old_log"), str)]
 
     def fault(self, what: str) -> Fault:
         return Fault(what, str(self.file), 1, 0)
 
 
 def read_opening(segment: Path) -> Opening:
-    """Raises OSError if the segment cannot be read."""
+    """Raises OSError if the segment cannot be read; what is no entry in it says nothing."""
     with files.open_regular(segment) as stream:
-        first, second = (_members(stream.readline(files.MAX_LINE)) for _ in range(2))
+        first = _members(stream.readline(files.MAX_LINE))
+        gaps: list[dict[str, Any]] = []
+        for _ in range(MAX_GAPS):
+            members = _members(stream.readline(files.MAX_LINE))
+            if members.get("kind") != "gap":
+                break
+            gaps.append(members)
     log, old, size, root = (first.get(name) for name in ("log", *form.CONTINUES))
     if type(log) is not str or not form.LOG.fullmatch(log):
         log = ""
-    gap = second if second.get("kind") == "gap" else {}
     if type(old) is not str or type(size) is not int or type(root) is not str:
-        return Opening(segment, log, gap=gap)
-    return Opening(segment, log, old, size, root, gap)
+        return Opening(segment, log, gaps=tuple(gaps))
+    return Opening(segment, log, old, size, root, tuple(gaps))
 
 
 def _members(line: bytes) -> dict[str, Any]:
@@ -67,13 +79,15 @@ class Epochs:
     """The relations between logs, given their openings in the order of their directories."""
 
     def __init__(self, openings: Sequence[Opening]) -> None:
-        self._heirs: dict[str, list[Opening]] = {}
         self._here: dict[str, Opening] = {}
+        self._heirs: dict[str, list[Opening]] = {}
+        self._gaps: dict[str, list[tuple[Opening, dict[str, Any]]]] = {}
         for opening in openings:
             self._here.setdefault(opening.log, opening)
-            for old in {opening.previous_log, opening.gap.get("old_log")}:
-                if isinstance(old, str) and old:
-                    self._heirs.setdefault(old, []).append(opening)
+            if opening.previous_log:
+                self._heirs.setdefault(opening.previous_log, []).append(opening)
+            for old, gap in opening.lost:
+                self._gaps.setdefault(old, []).append((opening, gap))
 
     def cuts(self, log: str) -> tuple[int, ...]:
         """The sizes of `log` at which its root is needed: a bounded number, whatever is claimed."""
@@ -88,25 +102,23 @@ class Epochs:
 
     def torn(self, log: str, extent: Extent) -> str:
         """Why an incomplete last line of `log` cannot be the unfinished write of a living writer; "" if it
-        can, or if the next epoch's `gap` names exactly these bytes as lost.
+        can, or if the `gap` of a later epoch names exactly these bytes as lost.
         """
-        heirs = self._heirs.get(log)
-        if not heirs or not extent.torn_bytes:
+        gaps = self._gaps.get(log, [])
+        after = [*self._heirs.get(log, ()), *(opening for opening, _ in gaps)]
+        if not after or not extent.torn_bytes:
             return ""
-        gap = heirs[0].gap
-        named = gap.get("old_log"), gap.get("good_entries"), gap.get("torn_bytes")
-        if named == (log, extent.entries, extent.torn_bytes):
+        lost = extent.entries, extent.torn_bytes
+        if any((gap.get("good_entries"), gap.get("torn_bytes")) == lost for _, gap in gaps):
             return ""
-        return f"the line is not ended, and {heirs[0].log} has followed"
+        return f"the line is not ended, and {after[0].log} has followed"
 
     def claim(self, opening: Opening, extents: dict[str, Extent]) -> tuple[Fault | None, str]:
         """Whether what `opening` says of the log before it is true: a fault, or what could not be checked."""
         old = opening.previous_log
         if not old:
-            lost = opening.gap.get("old_log")
-            return None, f"log {lost}, which `gap` names: no size or root is claimed" if isinstance(
-                lost, str
-            ) else ""
+            lost = [log for log, _ in opening.lost if log not in extents]
+            return None, f"log {lost[0]}, which `gap` names: it is not here" if lost else ""
         heir = self._heirs[old][0]
         if heir is not opening:
             return opening.fault(f"previous_log: {heir.log} continues {old} too"), ""

@@ -52,7 +52,7 @@ def sign(log: str, size: int, root: bytes, seed: bytes) -> bytes:
 
     Raises ValueError for a name that no note can carry: what cannot be read back is never signed.
     """
-    if not _NAME.fullmatch(log) or not _SIZE.fullmatch(str(size)) or len(root) != 32:
+    if not is_name(log) or not _SIZE.fullmatch(str(size)) or len(root) != 32:
         raise ValueError(f"no checkpoint can say: {log!r}, {size}, a root of {len(root)} bytes")
     text = Checkpoint(log, size, root).signed_text()
     public, secret = crypto_sign_seed_keypair(seed)
@@ -78,7 +78,7 @@ def parse(note: bytes) -> Checkpoint:
     if len(lines) != 3:
         raise ValueError("checkpoint: not origin, size and root")
     origin, size, root = lines
-    if not _NAME.fullmatch(origin) or not _SIZE.fullmatch(size):
+    if not is_name(origin) or not _SIZE.fullmatch(size):
         raise ValueError("checkpoint: not an origin and a decimal size")
     rows = tail[:-1].split("\n")
     if len(rows) > MAX_SIGNATURES:
@@ -102,6 +102,11 @@ def claims(line: Signature, name: str, public: bytes) -> bool:
     return line.name == name and line.key_id == keys.key_id(name, public)
 
 
+def is_name(text: str) -> bool:
+    """Whether a key, and so a log, may be called `text`."""
+    return _NAME.fullmatch(text) is not None
+
+
 def verifies(public: bytes, signature: bytes, message: bytes) -> bool:
     """Ed25519 (RFC 8032) verification."""
     if len(signature) != 64:
@@ -117,7 +122,7 @@ def _signature(row: str) -> Signature:
     if not row.startswith(_PREFIX):
         raise ValueError("note: a line that is no signature")
     name, _, encoded = row[len(_PREFIX) :].partition(" ")
-    if not _NAME.fullmatch(name):
+    if not is_name(name):
         raise ValueError("note: a signature without a name")
     data = _base64(encoded, None)
     if len(data) < 5:

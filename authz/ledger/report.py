@@ -22,6 +22,14 @@ BY_LEVEL: Final = {
 }
 
 
+def plain(text: str) -> str:
+    """`text` for a terminal or a log: what is not printable, and could be read as a command, is escaped."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
+        for character in text
+    )
+
+
 class Fault(Struct, frozen=True):
     """Where stored evidence is not what was signed. `line` is 1-based, 0 for none; `seq` is -1 for none."""
 

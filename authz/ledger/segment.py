@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, Final
 
 from msgspec import Struct
 
+from authz import canonical
 from authz.ledger import files, form, merkle
 from authz.ledger.attestation import Attestations
 from authz.ledger.journal import SEGMENT_ENTRIES
@@ -132,7 +133,16 @@ def _take_torn(task: Task, line: bytes, walked: Walked) -> None:
     _check_length(task, walked)
     if walked.closed:
         raise ValueError("bytes after `close`")
+    if _is_entry(line[:-1]):
+        raise ValueError("another byte stands where the newline of this entry belongs")
     walked.torn_bytes = len(line)
+
+
+def _is_entry(data: bytes) -> bool:
+    try:
+        return "attestation_signature" in canonical.parse(data)
+    except ValueError:
+        return False
 
 
 def _check_length(task: Task, walked: Walked) -> None:

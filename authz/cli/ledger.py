@@ -1,0 +1,256 @@
+"""`aegis verify`, `aegis show`, `aegis keys ...`: the evidence, for whoever has to rely on it.
+
+    exit status    0 verified, found or done    1 not verified, or no such record    2 could not run
+
+What is stored may be hostile: nothing of it reaches the terminal without `plain`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from authz.config import Settings, load
+from authz.errors import AegisError, ConfigError, IntegrityViolation
+from authz.ledger import form, notes, reader, trust
+from authz.ledger import keys as key_files
+from authz.ledger import verify as verifier
+from authz.ledger.attestation import Attestations
+from authz.ledger.report import LogReport, Report, plain
+
+EXIT_NOT_VERIFIED: Final = 1
+EXIT_COULD_NOT_RUN: Final = 2
+# Shown first, in this order; the rest follows by name.
+FIRST: Final = tuple(
+    "timestamp kind decision reason_code rule agent_id tool action method endpoint decision_id".split()
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object for programs.")]
+State = Annotated[Path | None, typer.Option("--state", help="The state directory; else the settings' own.")]
+ConfigFile = Annotated[Path | None, typer.Option("--config", "-c", help="Settings, a YAML file.")]
+
+keys = typer.Typer(no_args_is_help=True, help="Keys of the ledger: make them, pin them.")
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Turn what keeps a command from running into one line and exit status 2."""
+    try:
+        yield
+    except IntegrityViolation as error:
+        typer.echo(plain(str(error)), err=True)
+        raise typer.Exit(EXIT_NOT_VERIFIED) from None
+    except AegisError as error:
+        typer.echo("\n".join(map(plain, str(error).splitlines())), err=True)
+        raise typer.Exit(EXIT_COULD_NOT_RUN) from None
+    except OSError as error:
+        typer.echo(plain(f"{error.filename or 'aegis'}: {error.strerror}"), err=True)
+        raise typer.Exit(EXIT_COULD_NOT_RUN) from None
+
+
+# -- verify
+
+
+def verify(
+    path: Annotated[Path, typer.Argument(help="One epoch's directory, or a tree of them.")],
+    trust_file: Annotated[Path, typer.Option("--trust", help="The pinned public keys, trust.json.")],
+    level: Annotated[
+        int,
+        typer.Option(
+            min=1, max=3, help="1: tree and checkpoints; 2: also chain and form; 3: also attestations."
+        ),
+    ] = 3,
+    as_json: Json = False,
+) -> None:
+    """Verify a ledger from its bytes on disk: exit status 0 verified, 1 not verified, 2 could not run."""
+    with _explained():
+        pinned = trust.load(trust_file)
+        found = verifier.verify(path, pinned, level, processes=len(os.sched_getaffinity(0)))
+    if as_json:
+        typer.echo(json.dumps(msgspec.to_builtins(found), indent=1))
+    else:
+        for line in describe(found):
+            typer.echo(line)
+    raise typer.Exit(0 if found.verified else EXIT_NOT_VERIFIED)
+
+
+def describe(found: Report) -> Iterator[str]:
+    """A report for people, line by line."""
+    entries = sum(log.entries for log in found.logs)
+    if found.first_fault:
+        yield plain(f"NOT VERIFIED  {found.first_fault}")
+    else:
+        logs = "1 log" if len(found.logs) == 1 else f"{len(found.logs):,} logs"
+        yield f"verified      {logs}, {entries:,} entries, level {found.level}"
+    for log in found.logs:
+        yield ""
+        yield plain(log.log or log.directory)
+        for line in _describe_log(log):
+            yield f"  {plain(line)}"
+    yield ""
+    yield "not checked"
+    for line in found.not_checked:
+        yield f"  {plain(line)}"
+    yield f"tail exposure\n  {found.exposure}"
+
+
+def _describe_log(log: LogReport) -> Iterator[str]:
+    sealed = log.entries - log.unsealed
+    closed = "; closed" if log.closed else ""
+    yield f"{log.entries:,} entries: {sealed:,} sealed, {log.unsealed:,} not yet sealed{closed}"
+    if log.fault:
+        yield f"fault: {log.fault}"
+    elif log.torn_bytes:
+        yield f"an incomplete last line of {log.torn_bytes} bytes: an unfinished write, not an entry"
+    for gap in log.gaps:
+        yield f"gap: {gap.old_log} after its first {gap.good_entries:,} entries: {gap.why}"
+    if log.gap_count > len(log.gaps):
+        yield f"and {log.gap_count - len(log.gaps):,} more gaps"
+    for line in log.not_checked:
+        yield f"not checked: {line}"
+
+
+# -- show
+
+
+def show(
+    record: Annotated[
+        str,
+        typer.Argument(metavar="DECISION_ID|LOG@SEQ|SEQ", help="Which record; LOG may be its last parts."),
+    ],
+    ledger: Annotated[Path, typer.Option(help="One log's directory, or a tree of them.")] = Path(
+        "var/ledger"
+    ),
+    trust_file: Annotated[
+        Path | None, typer.Option("--trust", help="trust.json; default: beside the ledger, if it is there.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show one record: its members, its hash and place, and whether its attestation is by a pinned key."""
+    with _explained():
+        beside = ledger.parent / "trust.json"
+        if trust_file is None and beside.exists():
+            trust_file = beside
+        pinned = trust.load(trust_file) if trust_file else None
+        found = _find(ledger, record)
+        members = found.members()
+        good, attested = _attested(found, members, pinned)
+    if as_json:
+        typer.echo(json.dumps(_as_object(found, members, attested), indent=1))
+    else:
+        _print(found, members, attested)
+    raise typer.Exit(0 if good else EXIT_NOT_VERIFIED)
+
+
+def _find(ledger: Path, record: str) -> reader.Found:
+    log, _, number = record.rpartition("@")
+    if not number.isdecimal() or not number.isascii() or len(number) > 18:
+        decided = reader.by_decision(ledger, record)
+        if decided is None:
+            raise IntegrityViolation(f"no decision {record}", file=str(ledger))
+        return decided
+    found = reader.by_seq(ledger, int(number), log)
+    if not found:
+        raise IntegrityViolation(f"no record {record}", file=str(ledger))
+    if len(found) > 1:
+        names = ", ".join(f"{item.members().get('log')}@{number}" for item in found)
+        raise ConfigError(f"{record} is in {len(found)} logs: say one of {names}")
+    return found[0]
+
+
+def _attested(found: reader.Found, members: dict[str, Any], pinned: trust.Trust | None) -> tuple[bool, str]:
+    if pinned is None:
+        return True, "not checked: no trust.json was given"
+    try:
+        form.read(found.entry, str(members.get("log")), found.seq, None)
+        kid = Attestations(pinned.record_keys).check(found.entry, members)
+    except ValueError as error:
+        return False, f"NOT VERIFIED: {error}"
+    return True, f"verified: by the pinned key {kid}"
+
+
+def _as_object(found: reader.Found, members: dict[str, Any], attested: str) -> dict[str, Any]:
+    return {
+        "entry": members,
+        "entry_hash": found.entry_hash,
+        "file": str(found.file),
+        "line": found.line,
+        "attestation": attested,
+    }
+
+
+def _print(found: reader.Found, members: dict[str, Any], attested: str) -> None:
+    """One line a member, never broken: hashes are there to be copied."""
+    names = [name for name in FIRST if name in members]
+    names += [name for name in members if name not in FIRST and name != "attestation_signature"]
+    rows = {name: members[name] for name in names}
+    rows |= {
+        "entry hash": found.entry_hash,
+        "place": f"{found.file}, line {found.line}",
+        "attestation": attested,
+    }
+    width = max(map(len, rows))
+    console = Console(highlight=False)
+    for name, value in rows.items():
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        console.print(Text.assemble((f"{plain(name):<{width}}  ", "bold"), plain(text)), soft_wrap=True)
+
+
+# -- keys
+
+
+@keys.command()
+def generate(state: State = None, config: ConfigFile = None) -> None:
+    """Make the record key and the log key (mode 0600) where they are missing."""
+    with _explained():
+        settings = _settings(state, config)
+        for file in (settings.ledger.record_key, settings.ledger.log_key):
+            there = settings.path(file).exists()
+            key_files.ensure(settings.path(file))
+            typer.echo(f"{settings.path(file)}: {'kept' if there else 'made'}")
+
+
+@keys.command("export-trust")
+def export_trust(state: State = None, config: ConfigFile = None) -> None:
+    """Print trust.json, the public keys that verifiers pin."""
+    with _explained():
+        settings = _settings(state, config)
+        record_key, log_key = (
+            key_files.public_key(key_files.load(settings.path(file)))
+            for file in (settings.ledger.record_key, settings.ledger.log_key)
+        )
+        if record_key == log_key:
+            raise ConfigError(
+                f"{settings.path(settings.ledger.log_key)}: the record key again; never share them"
+            )
+        data = trust.export({f"{settings.deployment}/{settings.worker}/": log_key}, [record_key])
+        typer.echo(data.decode(), nl=False)
+
+
+@keys.command()
+def vkey(
+    origin: Annotated[str, typer.Argument(help="A log's name, DEPLOYMENT/WORKER/EPOCH.")],
+    trust_file: Annotated[Path, typer.Option("--trust", help="The pinned public keys, trust.json.")] = Path(
+        "var/trust.json"
+    ),
+) -> None:
+    """Print the verifier key (C2SP signed-note) of a log's checkpoints, for other people's tools."""
+    with _explained():
+        public = trust.load(trust_file).log_key(origin)
+        if public is None or not notes.is_name(origin):
+            raise ConfigError(f"{trust_file}: no key is pinned for {origin}")
+        typer.echo(key_files.vkey(origin, public))
+
+
+def _settings(state: Path | None, config: Path | None) -> Settings:
+    settings = load(config)
+    return settings if state is None else settings.model_copy(update={"state": state})

@@ -1,0 +1,86 @@
+"""Finds entries where they lie, for people and followers. It reads; whether it is true says the verifier.
+
+In: a path with one or more logs. Out: Found entries with their place. Called by `aegis show`. An incomplete
+last line is not an entry yet. Raises IntegrityViolation for a line that cannot be one, OSError for a file
+that cannot be read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+from authz import canonical
+from authz.errors import IntegrityViolation
+from authz.ledger import files, form, merkle
+from authz.ledger.journal import SEGMENT_ENTRIES
+
+
+class Found(Struct, frozen=True):
+    """The stored bytes of entry `seq` (by its place) and where they are; `line` is 1-based."""
+
+    entry: bytes
+    file: Path
+    line: int
+    seq: int
+
+    @property
+    def entry_hash(self) -> str:
+        """Lowercase hex of the RFC 6962 leaf hash, computed."""
+        return merkle.leaf_hash(self.entry).hex()
+
+    def members(self) -> dict[str, Any]:
+        """Raises IntegrityViolation for bytes that are not an entry in canonical form."""
+        try:
+            return canonical.parse(self.entry)
+        except ValueError as error:
+            raise IntegrityViolation(str(error), file=str(self.file), line=self.line, seq=self.seq) from None
+
+
+def entries(log: Path, first: int = 0) -> Iterator[Found]:
+    """The entries of the log in directory `log` in order, from number `first` on."""
+    listing = files.segments(log)
+    for number, file in enumerate(listing.files):
+        if (number + 1) * SEGMENT_ENTRIES > first:
+            yield from _segment(file, number * SEGMENT_ENTRIES, first)
+    if fault := listing.fault:
+        raise IntegrityViolation(fault.what, file=fault.file, seq=fault.seq)
+
+
+def _segment(file: Path, start: int, first: int) -> Iterator[Found]:
+    with files.open_regular(file) as stream:
+        for place, line in enumerate(files.lines(stream)):
+            seq = start + place
+            if len(line) > form.MAX_ENTRY and line[form.MAX_ENTRY :] != b"\n":
+                what = f"longer than {form.MAX_ENTRY} bytes"
+                raise IntegrityViolation(what, file=str(file), line=place + 1, seq=seq)
+            if seq >= first and line[-1:] == b"\n":
+                yield Found(line[:-1], file, place + 1, seq)
+
+
+def by_decision(path: Path, decision_id: str) -> Found | None:
+    """The `decision` entry with this id in any log at or below `path`; the newest logs are searched first."""
+    member = b'"decision_id":' + canonical.encode(decision_id)
+    places, _ = files.discover(path)
+    for place in sorted(places, key=lambda place: place.path.name, reverse=True):
+        for found in entries(place.path):
+            if member in found.entry and _decides(found.members(), decision_id):
+                return found
+    return None
+
+
+def _decides(members: dict[str, Any], decision_id: str) -> bool:
+    return members.get("decision_id") == decision_id and members.get("kind") == "decision"
+
+
+def by_seq(path: Path, seq: int, log: str = "") -> list[Found]:
+    """Entry `seq` of every log at or below `path` whose name is `log` or ends with `/log`."""
+    found: list[Found] = []
+    for place in files.discover(path)[0]:
+        entry = next(entries(place.path, seq), None)
+        if entry is not None and f"/{entry.members().get('log')}".endswith(f"/{log}" if log else ""):
+            found.append(entry)
+    return found

@@ -1,0 +1,164 @@
+"""Ledgers for tests, made of real entries, and the hands of an attacker who has the disk but no key.
+
+    epoch = ledgers.write(tmp_path, 5)                     a sealed log in tmp_path/worker-0/<epoch>/
+    ledgers.swap(epoch, 1, 2)                              what was done to it
+    assert verify(tmp_path, ledgers.TRUST).first_fault     what must be found
+
+It shares nothing with the writer but the encoding and signing of one entry, so it makes what no writer would:
+entries that lie, logs that end too early, segments without signatures (quickly, for level 2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from authz import canonical
+from authz.ledger import keys, merkle, notes, verify
+from authz.ledger.entry import encode
+from authz.ledger.journal import SEGMENT_ENTRIES, segment_name
+from authz.ledger.report import Report
+from authz.ledger.signer import Signer
+from authz.ledger.trust import Trust
+
+RECORD_SEED, LOG_SEED, OTHER_SEED = (bytes([number]) * 32 for number in (1, 2, 3))
+WORKER = "aegis.test/worker-0"
+EPOCH = "20260101T000000Z-0000000000000000"
+LATER_EPOCH = "20260102T000000Z-0000000000000001"
+TRUST = Trust({f"{WORKER}/": keys.public_key(LOG_SEED)}, (keys.public_key(RECORD_SEED),))
+SIGNER = Signer(RECORD_SEED)
+
+Members = dict[str, Any]
+
+
+def decision(number: int) -> Members:
+    """What a decision says, the schema's members and a few more."""
+    return {
+        "kind": "decision",
+        "decision_id": f"019b7690-{number:04x}-7000-8000-{number:012x}",
+        "agent_id": "billing-agent",
+        "tool": "stripe.charge",
+        "params_hash": "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a",
+        "policy_version": "v1.3.2",
+        "decision": "allow",
+        "reason_code": "policy_compliant",
+        "trace_id": f"{number:032x}",
+    }
+
+
+def story(count: int, *, opening: Members | None = None, closed: bool = False) -> Iterator[Members]:
+    """`open`, decisions, and `close` if wanted: `count` entries without their places."""
+    yield {"kind": "open", "version": "0.1.0"} | (opening or {})
+    for number in range(1, count - closed):
+        yield decision(number)
+    if closed:
+        yield {"kind": "close", "size": count - 1}
+
+
+def line(members: Members, log: str, seq: int, previous: str, signer: Signer | None = SIGNER) -> bytes:
+    """One entry's bytes. Without a signer its attestation is a word, which level 2 does not read."""
+    whole = {
+        "log": log,
+        "seq": seq,
+        "previous_entry_hash": previous,
+        "signer_id": WORKER,
+        "timestamp": f"2026-01-01T00:{seq // 60 % 60:02}:{seq % 60:02}.000000Z",
+    } | members
+    if signer is None:
+        return canonical.encode(whole | {"attestation_signature": "unsigned"})
+    return encode(whole, signer)
+
+
+def chain(story: Iterator[Members], log: str, signer: Signer | None = SIGNER) -> Iterator[bytes]:
+    """Entries in a row, each naming the hash of the one before."""
+    previous = merkle.EMPTY_HASH_HEX
+    for seq, members in enumerate(story):
+        entry = line(members, log, seq, previous, signer)
+        previous = merkle.leaf_hash(entry).hex()
+        yield entry
+
+
+def write(
+    root: Path,
+    entries: int | Iterator[Members],
+    *,
+    epoch: str = EPOCH,
+    signer: Signer | None = SIGNER,
+    sealed: bool = True,
+) -> Path:
+    """An epoch of WORKER below `root`, under a checkpoint over all of it; returns its directory."""
+    directory = root / "worker-0" / epoch
+    log = f"{WORKER}/{epoch}"
+    store(directory, list(chain(story(entries) if isinstance(entries, int) else entries, log, signer)))
+    if sealed:
+        seal(directory, log)
+    return directory
+
+
+def follow(root: Path, old: Path, **said: Any) -> Path:
+    """The epoch after `old`, opened on what `old` holds, with anything it says replaced by `said`."""
+    leaves = [merkle.leaf_hash(entry) for entry in read(old)]
+    opening = {
+        "previous_log": f"{WORKER}/{old.name}",
+        "previous_size": len(leaves),
+        "previous_root": merkle.root(leaves).hex(),
+    } | said
+    return write(root, story(3, opening=opening), epoch=LATER_EPOCH)
+
+
+def read(epoch: Path) -> list[bytes]:
+    """The stored entries, whatever they are."""
+    stored = [file.read_bytes() for file in sorted((epoch / "entries").glob("*.jsonl"))]
+    return b"".join(stored).split(b"\n")[:-1]
+
+
+def store(epoch: Path, entries: list[bytes]) -> None:
+    """Make these the entries on disk."""
+    directory = epoch / "entries"
+    directory.mkdir(parents=True, exist_ok=True)
+    for start in range(0, len(entries), SEGMENT_ENTRIES):
+        data = b"".join(entry + b"\n" for entry in entries[start : start + SEGMENT_ENTRIES])
+        (directory / segment_name(start)).write_bytes(data)
+
+
+def seal(epoch: Path, log: str, size: int | None = None, seed: bytes = LOG_SEED) -> None:
+    """Sign a checkpoint over the first `size` stored entries (all by default)."""
+    leaves = [merkle.leaf_hash(entry) for entry in read(epoch)[:size]]
+    (epoch / "checkpoint").write_bytes(notes.sign(log, len(leaves), merkle.root(leaves), seed))
+
+
+# -- the attacker's hands
+
+
+def edit(epoch: Path, change: Callable[[list[bytes]], None]) -> None:
+    """Change the list of stored entries in place."""
+    entries = read(epoch)
+    change(entries)
+    store(epoch, entries)
+
+
+def rechain(epoch: Path, change: Callable[[list[Members]], None], signer: Signer | None = None) -> None:
+    """Change members and make every place, link and root agree again: all that can be had without keys."""
+    members = [canonical.parse(entry) for entry in read(epoch)]
+    change(members)
+    log = f"{WORKER}/{epoch.name}"
+    fresh = [
+        {name: value for name, value in entry.items() if name not in ("seq", "previous_entry_hash")}
+        for entry in members
+    ]
+    if signer is not None:
+        for entry in fresh:
+            del entry["attestation_signature"]
+        store(epoch, list(chain(iter(fresh), log, signer)))
+        return
+    previous, entries = merkle.EMPTY_HASH_HEX, []
+    for seq, entry in enumerate(fresh):
+        entries.append(canonical.encode(entry | {"seq": seq, "previous_entry_hash": previous}))
+        previous = merkle.leaf_hash(entries[-1]).hex()
+    store(epoch, entries)
+
+
+def check(path: Path, level: int = 3) -> Report:
+    """Verify with the tests' trust; `path` is one log or a tree."""
+    return verify.verify(path, TRUST, level)

@@ -1,0 +1,90 @@
+"""trust.json: read strictly, written the same way, and the longest prefix counts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from authz.errors import ConfigError
+from authz.ledger import keys, trust
+
+VECTORS = Path(__file__).parents[2] / "vectors" / "ledger"
+ONE, TWO = keys.public_key(b"\x01" * 32), keys.public_key(b"\x02" * 32)
+JWK = keys.jwk(ONE)
+
+
+def test_the_published_keys_give_the_published_file() -> None:
+    expected = json.loads((VECTORS / "expected.json").read_bytes())
+    log, record = (
+        keys.public_key(bytes.fromhex(expected[name])) for name in ("log_key_seed", "record_key_seed")
+    )
+    data = trust.export({"aegis.example.com/worker-0/": log}, [record])
+    assert data == (VECTORS / "trust.json").read_bytes()
+    assert trust.load(VECTORS / "trust.json") == trust.Trust({"aegis.example.com/worker-0/": log}, (record,))
+
+
+def test_the_longest_prefix_names_the_key() -> None:
+    pinned = trust.Trust({"a/": ONE, "a/worker-1/": TWO}, ())
+    assert pinned.log_key("a/worker-1/e") == TWO
+    assert pinned.log_key("a/worker-10/e") == ONE
+    assert pinned.log_key("b/worker-1/e") is None
+
+
+def test_what_a_later_version_pins_is_kept_as_unused() -> None:
+    tree = {"log_keys": {}, "record_keys": [], "witnesses": [], "tsa_roots": [1]}
+    assert trust.parse(json.dumps(tree).encode()).unused == ("tsa_roots", "witnesses")
+
+
+GOOD: dict[str, Any] = {"log_keys": {"a/b/": JWK}, "record_keys": [JWK]}
+
+
+@pytest.mark.parametrize(
+    ("tree", "names"),
+    [
+        ([], "not an object"),
+        ({"record_keys": [JWK]}, "log_keys: missing"),
+        ({"log_keys": {}}, "record_keys: missing"),
+        (GOOD | {"log_keys": [JWK]}, "log_keys: missing"),
+        (GOOD | {"record_keys": {"a": JWK}}, "record_keys: missing"),
+        (GOOD | {"record_key": [JWK]}, "'record_key' is no member"),
+        (GOOD | {"log_keys": {"a/b": JWK}}, "log_keys: 'a/b' is not an origin prefix"),
+        (GOOD | {"log_keys": {"": JWK}}, "log_keys: '' is not an origin prefix"),
+        (GOOD | {"log_keys": {"a b/": JWK}}, "log_keys: 'a b/' is not an origin prefix"),
+        (GOOD | {"log_keys": {"a/b/": None}}, r"log_keys\['a/b/'\]: not an Ed25519 JWK"),
+        (GOOD | {"record_keys": [JWK, JWK | {"crv": "P-256"}]}, r"record_keys\[1\]: not an Ed25519 JWK"),
+        (GOOD | {"record_keys": [JWK | {"d": "secret"}]}, r"record_keys\[0\]: a private key"),
+    ],
+)
+def test_a_wrong_file_is_refused_by_name_and_member(tree: Any, names: str) -> None:
+    with pytest.raises(ConfigError, match=f"^my-trust.json: {names}"):
+        trust.parse(json.dumps(tree).encode(), "my-trust.json")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"{",
+        b'{"log_keys":{},"log_keys":{},"record_keys":[]}',
+        b"\xff",
+        b"[" * 100_000,
+        b" " * (trust.MAX_TRUST + 1),
+    ],
+)
+def test_what_is_no_json_of_one_meaning_is_refused(data: bytes) -> None:
+    with pytest.raises(ConfigError, match=r"^trust\.json: "):
+        trust.parse(data)
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.json", tmp_path):
+        with pytest.raises(ConfigError, match=f"^{path}: "):
+            trust.load(path)
+
+
+def test_nothing_is_exported_that_would_not_be_read() -> None:
+    with pytest.raises(ConfigError):
+        trust.export({"no-slash": ONE}, [TWO])
