@@ -19,8 +19,7 @@ import orjson
 
 MAX_DEPTH: Final = 200  # orjson writes no more than 254 levels, and callers put values into documents
 _EXACT: Final = 2**53 - 1
-# Any other number has at most 15 significant digits and a small exponent: a double holds it as written, and
-# integers among them orjson keeps as integers, so that it tells of large ones itself.
+# Any other number has at most 15 significant digits and a small exponent: a double holds it as written.
 _LONG_NUMBER: Final = re.compile(rb"[0-9][0-9.]{15}|[0-9][eE][+-]?[0-9]{3}")
 _EXPONENT_DIGITS: Final = 5
 
@@ -33,10 +32,7 @@ def parse(data: bytes, depth: int) -> Any:
         raise ValueError("not JSON in UTF-8, or a number beyond doubles") from None
     if data.count(b"{") + data.count(b"[") > depth:
         _check_depth(value, depth)
-    try:
-        again = orjson.dumps(value, option=orjson.OPT_STRICT_INTEGER)
-    except orjson.JSONEncodeError:
-        raise ValueError("an integer beyond 2^53") from None
+    again = orjson.dumps(value)
     # Written again without duplicates, a text has as many colons as before: those between names and values,
     # and those inside of strings. A duplicate that was dropped took at least its own colon with it. Only an
     # escaped colon could make up for that.
@@ -67,8 +63,7 @@ def _check_names(pairs: list[tuple[str, Any]]) -> None:
 
 
 def _check_integer(digits: str) -> None:
-    # Sixteen digits and a sign are enough for 2^53; int() of more would cost their square.
-    if len(digits) > 17 or abs(int(digits)) > _EXACT:
+    if abs(int(digits)) > _EXACT:
         raise ValueError("an integer beyond 2^53")
 
 

@@ -140,6 +140,8 @@ def test_a_signed_statement_of_another_kind_is_no_agents_token(identifier: Ident
         {"iat": str(NOW)},
         {"iat": [NOW]},
         {"iat": NOW - 0.5},
+        {"iat": True, "exp": 600},
+        {"iat": -5, "exp": 100},
         {"nbf": str(NOW)},
         {"nbf": NOW + 31},
         {"nbf": 1.5},
@@ -219,7 +221,10 @@ def test_a_header_too_deep_to_be_meant(identifier: Identifier) -> None:
 
 
 def test_a_giant_token(identifier: Identifier) -> None:
-    for text in ("a" * (MAX_TOKEN + 1), f"{ED.token()}{'A' * MAX_TOKEN}", "." * MAX_TOKEN):
+    just, over = (ED.token(pad="x" * size) for size in (5800, 5999))
+    assert len(just) <= MAX_TOKEN < len(over)
+    assert identifier.identify(presenting(just))
+    for text in (over, "a" * (MAX_TOKEN + 1), f"{ED.token()}{'A' * MAX_TOKEN}", "." * MAX_TOKEN):
         refused(identifier, text)
 
 
@@ -248,6 +253,7 @@ def variants(token: str) -> Iterator[str]:
         "",
         " ",
     )
+    yield from (f"{token}\ud800", f"Bearer \udfff{token}")
     yield from (f"Basic {token}", f"\ufeff{token}", token[:-1] + "\u0410", f"{token}\x00", "..", ".", "a.b.c")
 
 

@@ -136,7 +136,10 @@ def test_a_token_expires_at_the_second_and_not_before(make: Callable[..., Identi
     assert denied(identifier, request) == Reason.IDENTITY_EXPIRED
 
 
-@pytest.mark.parametrize("claims", [{"iat": NOW + 40}, {"nbf": NOW + 40}, {"iat": NOW - 9, "nbf": NOW + 40}])
+@pytest.mark.parametrize(
+    "claims",
+    [{"iat": NOW + 40}, {"iat": NOW + 40, "nbf": NOW}, {"nbf": NOW + 40}, {"iat": NOW - 9, "nbf": NOW + 40}],
+)
 def test_a_token_begins_at_the_second_and_not_before(
     make: Callable[..., Identifier], clock: Clock, claims: dict[str, Any]
 ) -> None:

@@ -164,6 +164,10 @@ def writable(file: Path) -> None:
     file.chmod(0o666)
 
 
+def writable_for_the_group(file: Path) -> None:
+    file.chmod(0o664)
+
+
 def pipe(file: Path) -> None:
     file.unlink()
     os.mkfifo(file, 0o644)
@@ -173,7 +177,7 @@ def huge(file: Path) -> None:
     file.write_bytes(b" " * (MAX_FILE_BYTES + 1))
 
 
-@pytest.mark.parametrize("damage", [broken, missing, writable, pipe, huge])
+@pytest.mark.parametrize("damage", [broken, missing, writable, writable_for_the_group, pipe, huge])
 def test_a_file_that_becomes_unusable_leaves_the_keys_and_is_told(
     file: Path, damage: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -188,7 +192,7 @@ def test_a_file_that_becomes_unusable_leaves_the_keys_and_is_told(
     assert capsys.readouterr().out.count("agent_keys_unusable") == 1
 
 
-@pytest.mark.parametrize("damage", [broken, missing, writable, pipe, huge])
+@pytest.mark.parametrize("damage", [broken, missing, writable, writable_for_the_group, pipe, huge])
 def test_an_unusable_file_at_the_start_is_an_error_that_names_it(
     file: Path, damage: Callable[[Path], None]
 ) -> None:
@@ -216,6 +220,23 @@ def test_a_file_that_comes_back_untouched_ends_the_problem(file: Path) -> None:
     keys.refresh()
     assert keys.problem
     away.rename(file.parent)
+    keys.refresh()
+    assert keys.problem == ""
+
+
+def test_a_link_that_points_back_to_the_file_of_before_ends_the_problem(file: Path) -> None:
+    """As a mounted volume is rolled back: nothing about the file of before has changed."""
+    link, bad = file.with_name("link"), file.with_name("bad")
+    link.symlink_to(file)
+    keys = KeySet(link, BOTH, Clock())
+    bad.write_text(file.read_text())
+    bad.chmod(0o666)
+    link.unlink()
+    link.symlink_to(bad)
+    keys.refresh()
+    assert keys.problem
+    link.unlink()
+    link.symlink_to(file)
     keys.refresh()
     assert keys.problem == ""
 
