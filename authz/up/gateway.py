@@ -20,6 +20,7 @@ from authz.up.places import LOOPBACK
 
 AUTHORIZER: Final = "aegis"
 SAMPLE: Final = "sample"
+TRACING: Final = "parts/tracing.yaml"
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Addresses:
     admin: Path
     access_log: Path
     upstream: int | None = None  # the sample upstream, where the configuration has it
+    collector: int | None = None  # an OpenTelemetry collector (OTLP/HTTP): every request is traced
 
 
 def configure(reference: Path, addresses: Addresses) -> dict[str, Any]:
@@ -47,7 +49,18 @@ def configure(reference: Path, addresses: Addresses) -> dict[str, Any]:
     if addresses.upstream is not None:
         address = {"address": LOOPBACK, "port_value": addresses.upstream}
         _endpoints(clusters[SAMPLE], [{"socket_address": address}])
+    if addresses.collector is not None:
+        _trace(tree, yaml.safe_load((reference.parent / TRACING).read_text()), addresses.collector)
     return tree
+
+
+def _trace(tree: dict[str, Any], parts: dict[str, Any], port: int) -> None:
+    """Add the tracing parts, sampling everything, with the collector at `port`."""
+    _endpoints(parts["cluster"], [{"socket_address": {"address": LOOPBACK, "port_value": port}}])
+    tree["static_resources"]["clusters"].append(parts["cluster"])
+    parts["connection_manager"]["tracing"]["random_sampling"]["value"] = 100
+    for listener in tree["static_resources"]["listeners"]:
+        connection_manager(listener).update(parts["connection_manager"])
 
 
 def connection_manager(listener: dict[str, Any]) -> dict[str, Any]:

@@ -77,10 +77,10 @@ def _denied(status: int, reason: str) -> Expected:
     return Expected(status, "deny", reason)
 
 
-ALLOW: Final = Expected(200, "allow", "policy_compliant")
+ALLOW: Final = Expected(200, "allow", "permitted")
 EGRESS: Final = _denied(403, "egress_violation")
 NOT_ITS_TOOL: Final = _denied(403, "tool_not_permitted")
-APPROVAL: Final = Expected(403, "approval_needed", "approval_needed")
+APPROVAL: Final = Expected(403, "approval_needed", "approval_required")
 UNAVAILABLE: Final = _denied(503, "engine_unavailable")
 
 RECORDS: Final = f"{EHR}/patients/17/records"

@@ -63,6 +63,7 @@ def test_envoy_accepts_the_reference_with_this_machines_addresses(file: Path, tm
         admin=tmp_path / "admin.sock",
         access_log=tmp_path / "access.jsonl",
         upstream=None if file == FORWARD else 18001,
+        collector=18002,
     )
     tree = gateway.configure(file, addresses)
     gateway.write(tree, tmp_path / "envoy.json")

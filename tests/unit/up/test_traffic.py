@@ -31,7 +31,7 @@ def test_what_was_expected_has_no_faults() -> None:
         (replace(GOOD, status=503), "status: 503, not 200"),
         (replace(GOOD, record={}), "no record"),
         (replace(GOOD, record=RECORD | {"decision": "deny"}), "decision: deny, not allow"),
-        (replace(GOOD, record=RECORD | {"reason_code": "other"}), "reason: other, not policy_compliant"),
+        (replace(GOOD, record=RECORD | {"reason_code": "other"}), "reason: other, not permitted"),
         (replace(GOOD, received={}), "reached the upstream: False, not True"),
         (replace(GOOD, received={"headers": {TOKEN: "secret"}}), "the token reached the upstream"),
         (replace(GOOD, attempt=replace(ATTEMPT, expected=EGRESS)), "reached the upstream: True, not False"),
