@@ -22,9 +22,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from deployment import deploy
 from rich.console import Console
 from rich.table import Table
-from stack import Stack, cpu_seconds, free_port
+from stack import cpu_seconds
+
+from authz.up.places import occupied
+from authz.up.processes import Processes
 
 HERE = Path(__file__).parent
 TARGET_CPU_US = 120.0
@@ -107,16 +111,14 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    from deployment import deploy  # needs the installed package; the load generator does not
-
-    with tempfile.TemporaryDirectory(prefix="aegis-bench-") as scratch:
-        stack = Stack(Path(scratch))
-        try:
-            targets = deploy(stack, {"bare": free_port(), "ours": free_port()})
-            results = rounds(targets, options.rounds, options.seconds)
-            stages = targets["cached"]["stages"]()
-        finally:
-            stack.close()
+    with (
+        tempfile.TemporaryDirectory(prefix="aegis-bench-") as scratch,
+        occupied(Path(scratch)) as places,
+        Processes(places.logs) as processes,
+    ):
+        targets = deploy(places, processes)
+        results = rounds(targets, options.rounds, options.seconds)
+        stages = targets["cached"]["stages"]()
     table = summary(results)
     show(table)
     above, p99 = table["16 connections"]["cached"]["cpu_above_bare_us"], table["1000/s"]["cached"]["p99"]

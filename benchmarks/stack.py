@@ -1,4 +1,4 @@
-"""What the benchmark runs: Envoy with one listener per authorizer, and the processes behind them.
+"""The benchmark's Envoy: one listener per authorizer, and what the kernel says a process has used.
 
 Envoy answers allowed requests itself (direct_response), so that no upstream's cost is measured. All
 listeners are alike but for the authorizer's socket.
@@ -6,13 +6,6 @@ listeners are alike but for the authorizer's socket.
 
 from __future__ import annotations
 
-import json
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +13,14 @@ TYPE = "type.googleapis.com/envoy"
 HTTP_PROTOCOL = f"{TYPE}.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def envoy_config(listeners: dict[str, tuple[int, Path]]) -> dict[str, Any]:
-    """Listener name -> (port, authorizer's Unix socket)."""
+def envoy_config(admin: Path, listeners: dict[str, tuple[int, Path]]) -> dict[str, Any]:
+    """`listeners` is name -> (port, authorizer's Unix socket)."""
     return {
+        "admin": {"address": {"pipe": {"path": str(admin)}}},
         "static_resources": {
             "listeners": [_listener(name, port) for name, (port, _) in listeners.items()],
             "clusters": [_cluster(name, path) for name, (_, path) in listeners.items()],
-        }
+        },
     }
 
 
@@ -87,63 +75,6 @@ def _cluster(name: str, path: Path) -> dict[str, Any]:
         "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": http2},
         "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]},
     }
-
-
-class Stack:
-    """Processes by name; `close` ends what was started, in reverse, by pid."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._files = ExitStack()
-
-    def start(self, name: str, *command: str) -> subprocess.Popen[bytes]:
-        out = self._files.enter_context((self.directory / f"{name}.log").open("ab"))
-        process = subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True)
-        self.processes[name] = process
-        return process
-
-    def start_envoy(self, listeners: dict[str, tuple[int, Path]], concurrency: int = 2) -> None:
-        file = self.directory / "envoy.json"
-        file.write_text(json.dumps(envoy_config(listeners)))
-        binary = Path(sys.executable).with_name("envoy")
-        options = ("--disable-hot-restart", "--concurrency", str(concurrency), "-l", "error")
-        self.start("envoy", str(binary), "-c", str(file), *options)
-        for port, _ in listeners.values():
-            self.wait("envoy", lambda port=port: reachable(port))
-
-    def wait(self, name: str, ready: Any, seconds: float = 30.0) -> None:
-        """Until `ready()`; raises with the log's end when the process stops or the time is over."""
-        end = time.monotonic() + seconds
-        while not ready():
-            if self.processes[name].poll() is not None or time.monotonic() > end:
-                raise RuntimeError(
-                    f"{name} did not start:\n{(self.directory / f'{name}.log').read_text()[-3000:]}"
-                )
-            time.sleep(0.05)
-
-    def close(self) -> None:
-        for process in reversed(self.processes.values()):
-            if process.poll() is None:
-                process.terminate()
-        for process in reversed(self.processes.values()):
-            try:
-                process.wait(timeout=15)
-            except subprocess.TimeoutExpired:
-                process.kill()
-        self._files.close()
-
-
-def reachable(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def answers(url: str) -> bool:
-    try:
-        return bool(urllib.request.urlopen(url, timeout=1).status == 200)
-    except OSError:
-        return False
 
 
 def cpu_seconds(pid: int) -> float:

@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import fcntl
 import os
+import random
 import shutil
 import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -25,7 +27,18 @@ from authz.up.processes import StartFailed
 
 LOOPBACK: Final = "127.0.0.1"
 LONGEST_SOCKET_PATH: Final = 107  # bytes of sun_path on Linux, less its end (unix(7))
+_CANDIDATES: Final = range(20_000, 32_000)
 _LONGEST_NAME: Final = len("/envoy-admin.sock.tmp")
+
+
+def _taken(port: int) -> str | None:
+    """Why `port` cannot be listened on."""
+    try:
+        # Without SO_REUSEPORT: Envoy would share a port that another Envoy listens on.
+        socket.create_server((LOOPBACK, port)).close()
+    except OSError as error:
+        return error.strerror
+    return None
 
 
 @dataclass(frozen=True)
@@ -40,12 +53,10 @@ class Ports:
 
     @classmethod
     def free(cls) -> Ports:
-        """Ports that nothing listens on now."""
-        probes = [socket.create_server((LOOPBACK, 0)) for _ in range(5)]
-        ports = [int(probe.getsockname()[1]) for probe in probes]
-        for probe in probes:
-            probe.close()
-        return cls(*ports)
+        """Ports that nothing listens on now, below those that the kernel gives to outgoing connections."""
+        candidates = random.SystemRandom().sample(_CANDIDATES, len(_CANDIDATES))
+        free = (port for port in candidates if _taken(port) is None)
+        return cls(*islice(free, len(fields(cls))))
 
     def check(self) -> None:
         """Raises StartFailed naming the port and the setting of the first that cannot be had."""
@@ -55,13 +66,8 @@ class Ports:
             if port in taken:
                 raise StartFailed(f"port {port} is wanted twice, by {taken[port]} and {choose}")
             taken[port] = choose
-            try:
-                # Without SO_REUSEPORT: Envoy would share a port that another Envoy listens on.
-                socket.create_server((LOOPBACK, port)).close()
-            except OSError as error:
-                raise StartFailed(
-                    f"port {port} on {LOOPBACK}: {error.strerror}: choose another with {choose}"
-                ) from None
+            if error := _taken(port):
+                raise StartFailed(f"port {port} on {LOOPBACK}: {error}: choose another with {choose}")
 
 
 @dataclass(frozen=True)
