@@ -2,24 +2,32 @@
 
     entries/00000000.jsonl      65,536 entries a file; the number is seq // 65536
 
-`write` is called by the event loop, `sync` by the sync thread only, at the same time. Tests give another
-`Disk` that hangs, fails, or writes a part.
+The event loop appends (`write`) and says what has to be made durable (`unsynced`); the sync thread does only
+that (`make_durable`) and shares nothing else with the loop, so a sync that hangs stops no write. Tests put
+another `Disk` below it that hangs, fails, fills up or kills the process. It must never leave a part of an
+entry under a later one, nor take back an entry that a reader may have seen whole.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import Final
 
+from msgspec import Struct
+
 SEGMENT_ENTRIES: Final = 65_536
+MAX_UNSYNCED_SEGMENTS: Final = 8  # files that may wait for a sync; a disk that hangs longer takes no more
 
 
 class Disk:
-    """The system calls the journal makes."""
+    """Every system call by which the ledger changes a disk."""
 
-    def open(self, path: Path) -> int:
-        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+    def open(self, path: Path, *, new: bool) -> int:
+        """For appending; a `new` file must not be there yet."""
+        flags = os.O_CREAT | os.O_EXCL if new else 0
+        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC | flags, 0o640)
 
     def write(self, fd: int, data: memoryview) -> int:
         return os.write(fd, data)
@@ -30,15 +38,26 @@ class Disk:
     def sync(self, fd: int) -> None:
         os.fdatasync(fd)
 
+    def close(self, fd: int) -> None:
+        os.close(fd)
+
+    def make_directory(self, path: Path) -> None:
+        path.mkdir(mode=0o750)
+
+    def remove(self, path: Path) -> None:
+        """A file, or a directory that is empty."""
+        if path.is_dir():
+            path.rmdir()
+        else:
+            path.unlink()
+
     def sync_directory(self, path: Path) -> None:
+        """Names in `path` are durable afterwards."""
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(fd)
         finally:
             os.close(fd)
-
-    def close(self, fd: int) -> None:
-        os.close(fd)
 
 
 def segment_name(seq: int) -> str:
@@ -46,69 +65,118 @@ def segment_name(seq: int) -> str:
     return f"{seq // SEGMENT_ENTRIES:08d}.jsonl"
 
 
+class Unsynced(Struct, frozen=True):
+    """What one sync makes durable: all entries before `upto`, which lie in the open `files`, oldest first.
+
+    `named`: a file is new, and its name has to be made durable too.
+    """
+
+    upto: int
+    files: tuple[int, ...]
+    named: bool
+
+
 class Journal:
-    """Appends to the segments below `entries`, which must hold nothing but whole lines when opened."""
+    """Appends below `entries`, from entry `seq` on; the segment of `seq` holds nothing but whole lines.
 
-    def __init__(self, entries: Path, seq: int, disk: Disk) -> None:
-        self._entries = entries
-        self._disk = disk
-        self._open: list[int] = []  # descriptors with bytes not yet synced, oldest first; the last is written to
-        self._size = 0
-        self._named = False  # a segment's name that no directory sync has covered yet
-        self._segment = -1
-        self._switch(seq)
+    `seq` is the number of entries written. Raises OSError where a segment cannot be opened.
+    """
 
-    def write(self, lines: list[bytes], seq: int) -> None:
-        """Append whole lines of one segment, the first one being entry `seq`.
+    def __init__(self, entries: Path, seq: int, disk: Disk, *, per_segment: int = SEGMENT_ENTRIES) -> None:
+        self._entries, self._disk, self._per_segment = entries, disk, per_segment
+        self.seq = seq
+        self._open: list[int] = []  # descriptors with bytes that may not be synced; the last is written to
+        self._size = 0  # bytes in that last one
+        self._named = True
+        self._segment = seq // per_segment
+        path = self._path()
+        self._open_segment(path, new=not path.exists())
 
-        Raises OSError after taking back what was written of them, so that no later line is glued to a torn
-        one; Torn if that failed too.
+    def write(self, entries: list[bytes]) -> None:
+        """Append entries (without newlines), the first one being number `seq`.
+
+        Raises OSError when not all were written: `seq` then counts the whole ones, which stay, since readers
+        may have seen them; nothing is left of the others. Raises Torn if that could not be had.
         """
-        self._switch(seq)
-        data = b"".join(lines)
-        fd, view = self._open[-1], memoryview(data)
-        try:
-            while view:
-                view = view[self._disk.write(fd, view) :]
-        except OSError:
-            if len(view) != len(data):
-                self._take_back(fd)
-            raise
-        self._size += len(data)
+        while entries:
+            if self.seq // self._per_segment != self._segment:
+                self._roll()
+            count = self._per_segment - self.seq % self._per_segment
+            self._append(entries[:count])
+            entries = entries[count:]
 
-    def sync(self) -> None:
-        """Make durable what was written before the call. Raises OSError."""
-        open_now = list(self._open)
-        for fd in open_now:
+    def unsynced(self) -> Unsynced:
+        """What has to be made durable now; later ones cover it too until `synced` is called."""
+        return Unsynced(self.seq, tuple(self._open), self._named)
+
+    def make_durable(self, what: Unsynced) -> None:
+        """Sync. On any thread. Raises OSError, after which nothing may be appended any more."""
+        for fd in what.files:
             self._disk.sync(fd)
-        if self._named:
-            self._named = False
+        if what.named:
             self._disk.sync_directory(self._entries)
-        for fd in open_now[:-1]:
+
+    def synced(self, what: Unsynced) -> None:
+        """`what` is durable: close the segments that were finished when it was asked for."""
+        for fd in what.files[:-1]:
             self._open.remove(fd)
             self._disk.close(fd)
+        if what.files[-1] == self._open[-1]:
+            self._named = False
 
     def close(self) -> None:
+        """Let go of the files. Not while a thread may be in `make_durable`."""
         while self._open:
             self._disk.close(self._open.pop())
 
-    def _switch(self, seq: int) -> None:
-        if seq // SEGMENT_ENTRIES == self._segment:
-            return
-        path = self._entries / segment_name(seq)
-        fd = self._disk.open(path)
-        self._size = os.fstat(fd).st_size
-        self._segment = seq // SEGMENT_ENTRIES
-        self._named = True
-        self._open.append(fd)
-
-    def _take_back(self, fd: int) -> None:
+    def _append(self, entries: list[bytes]) -> None:
+        data = b"\n".join((*entries, b""))
+        view, written = memoryview(data), 0
         try:
-            self._disk.truncate(fd, self._size)
-        except OSError as error:
-            raise Torn(error.errno, "a partly written batch could not be taken back") from error
+            while written < len(data):
+                written += self._disk.write(self._open[-1], view[written:])
+        except OSError:
+            self._keep_whole(entries, written)
+            raise
+        self._size += len(data)
+        self.seq += len(entries)
+
+    def _keep_whole(self, entries: list[bytes], written: int) -> None:
+        """Of `written` bytes keep the whole lines, and take back the rest."""
+        kept = 0
+        for entry in entries:
+            if kept + len(entry) + 1 > written:
+                break
+            kept += len(entry) + 1
+            self.seq += 1
+        self._size += kept
+        if written > kept:
+            try:
+                self._disk.truncate(self._open[-1], self._size)
+            except OSError as error:
+                raise Torn(
+                    error.errno, f"an unfinished line could not be taken back: {error.strerror}"
+                ) from error
+
+    def _roll(self) -> None:
+        if len(self._open) == MAX_UNSYNCED_SEGMENTS:
+            raise OSError(errno.EAGAIN, f"{MAX_UNSYNCED_SEGMENTS} segments wait for a sync")
+        self._segment += 1
+        try:
+            self._open_segment(self._path(), new=True)
+        except OSError:
+            self._segment -= 1
+            raise
+        self._named = True
+
+    def _open_segment(self, path: Path, *, new: bool) -> None:
+        fd = self._disk.open(path, new=new)
+        self._open.append(fd)
+        self._size = os.fstat(fd).st_size
+
+    def _path(self) -> Path:
+        return self._entries / f"{self._segment:08d}.jsonl"
 
 
 class Torn(OSError):
     """The last line may be incomplete: nothing may be appended before recovery has cut it."""
-

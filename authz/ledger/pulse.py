@@ -1,7 +1,12 @@
 """Heartbeats: what a log says when nothing is decided, and of what left without a record.
 
 Once a second: refusals since the last look, a clock that stepped by more than a second, or `heartbeat_s`
-without any entry make one `heartbeat` entry. Called by the event loop; owned by the writer.
+without any entry make one `heartbeat` entry; after a write that failed one is tried at every look, so that a
+ledger that nobody is sent to any more finds out that it is well again. Called by the event loop; owned by the
+writer.
+
+    {"size": entries before this one, "clock_step_us": how far the clock stepped,
+     "refusals": [{"reason_code", "source", "count"}, ...]}
 """
 
 from __future__ import annotations
@@ -9,63 +14,99 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from functools import partial
 from typing import Any, Final, Protocol
 
 from authz.errors import EvidenceUnavailable
 
 LOOK_EVERY_S: Final = 1.0
-MAX_SOURCES: Final = 32  # distinct (reason, source) pairs named in one heartbeat; the rest is "other"
+MAX_PAIRS: Final = 24  # distinct (reason, source) pairs named in one heartbeat; the rest is source "other"
+MAX_SOURCE: Final = 64  # characters of a source's name that are kept
 STEP_NS: Final = 1_000_000_000
+
+_Refusals = dict[tuple[str, str], int]
 
 
 class Appends(Protocol):
-    seq: int
-
+    @property
+    def seq(self) -> int: ...
+    @property
+    def healthy(self) -> bool: ...
     def append(self, kind: str, members: dict[str, Any], *, synced: bool = False) -> asyncio.Future[Any]: ...
 
 
 class Pulse:
-    """Looks once a second until `stop`."""
+    """Looks every second, or every `heartbeat_s` if that is shorter, until `stop`."""
 
     def __init__(self, writer: Appends, heartbeat_s: float, clock_ns: Callable[[], int]) -> None:
-        self._writer = writer
-        self._heartbeat_s = heartbeat_s
-        self._clock_ns = clock_ns
-        self._refusals: dict[tuple[str, str], int] = {}
-        self._offset = clock_ns() - time.monotonic_ns()
-        self._seq, self._since = writer.seq, time.monotonic()
-        self._timer = asyncio.get_running_loop().call_later(LOOK_EVERY_S, self._look)
+        self._writer, self._heartbeat_s, self._clock_ns = writer, heartbeat_s, clock_ns
+        self._loop = asyncio.get_running_loop()
+        self._every_s = min(LOOK_EVERY_S, heartbeat_s)
+        self._refusals: _Refusals = {}
+        self._offset_ns = self._offset()
+        self._step_ns = 0  # of the clock, since the last heartbeat that was appended
+        self._seq, self._since = writer.seq, self._loop.time()
+        self._timer = self._loop.call_later(self._every_s, self._look)
 
-    def refused(self, reason: str, source: str) -> None:
-        key = (reason, source)
-        if key not in self._refusals and len(self._refusals) >= MAX_SOURCES:
+    def refused(self, reason: str, source: str, count: int = 1) -> None:
+        """Count an answer that left without a record."""
+        key = (reason, source[:MAX_SOURCE])
+        if key not in self._refusals and len(self._refusals) >= MAX_PAIRS:
             key = (reason, "other")
-        self._refusals[key] = self._refusals.get(key, 0) + 1
+        self._refusals[key] = self._refusals.get(key, 0) + count
 
     def stop(self) -> None:
+        """Look no more; say first what has not been said."""
         self._timer.cancel()
+        if self._refusals or self._step_ns:
+            self.beat()
+
+    def beat(self) -> None:
+        """Append a heartbeat now, with whatever there is to say. Nothing of it is lost if that fails."""
+        refusals, self._refusals = self._refusals, {}
+        step_ns, self._step_ns = self._step_ns, 0
+        try:
+            said = self._writer.append("heartbeat", self._members(refusals, step_ns), synced=True)
+        except EvidenceUnavailable:
+            self._again(refusals, step_ns)
+        else:
+            said.add_done_callback(partial(self._check, refusals, step_ns))
 
     def _look(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(LOOK_EVERY_S, self._look)
+        self._timer = self._loop.call_later(self._every_s, self._look)
+        self._watch_clock()
         if self._writer.seq != self._seq:
-            self._seq, self._since = self._writer.seq, time.monotonic()
-        members = self._noted()
-        if not members and time.monotonic() - self._since < self._heartbeat_s:
-            return
-        with suppress(EvidenceUnavailable):  # who waits for a record is told; a heartbeat has nobody to tell
-            self._writer.append("heartbeat", {"size": self._writer.seq, **members})
-            self._refusals.clear()
+            self._seq, self._since = self._writer.seq, self._loop.time()
+        idle = self._loop.time() - self._since >= self._heartbeat_s
+        if idle or self._refusals or self._step_ns or not self._writer.healthy:
+            self.beat()
 
-    def _noted(self) -> dict[str, Any]:
-        members: dict[str, Any] = {}
-        if self._refusals:
+    def _watch_clock(self) -> None:
+        offset = self._offset()
+        if abs(offset - self._offset_ns) > STEP_NS:
+            self._step_ns += offset - self._offset_ns
+        self._offset_ns = offset
+
+    def _offset(self) -> int:
+        return self._clock_ns() - time.monotonic_ns()
+
+    def _members(self, refusals: _Refusals, step_ns: int) -> dict[str, Any]:
+        members: dict[str, Any] = {"size": self._writer.seq}
+        if step_ns:
+            members["clock_step_us"] = step_ns // 1000
+        if refusals:
             members["refusals"] = [
                 {"reason_code": reason, "source": source, "count": count}
-                for (reason, source), count in self._refusals.items()
+                for (reason, source), count in refusals.items()
             ]
-        offset = self._clock_ns() - time.monotonic_ns()
-        if abs(offset - self._offset) > STEP_NS:
-            members["clock_step_us"] = (offset - self._offset) // 1000
-            self._offset = offset
         return members
+
+    def _check(self, refusals: _Refusals, step_ns: int, said: asyncio.Future[Any]) -> None:
+        if said.exception() is not None:
+            self._again(refusals, step_ns)
+
+    def _again(self, refusals: _Refusals, step_ns: int) -> None:
+        """Say it with the next heartbeat."""
+        self._step_ns += step_ns
+        for (reason, source), count in refusals.items():
+            self.refused(reason, source, count)

@@ -3,28 +3,34 @@
     nothing there                                  new epoch
     last entry is `close`                          new epoch that names the old log
     killed on this boot, directory where it was    same epoch, an incomplete last line cut, `recovery`
-    anything else                                  new epoch with `gap`: old log, last good entry, why
+    anything else                                  new epoch with `gap`: old log, its good entries, why
 
-Recovery is the verifier's chain check run on the last segment. It never changes a complete line. Damage below
-the last checkpoint raises IntegrityViolation until an operator has said so (`--accept-damage`).
+Called by `opening.open_ledger` while it holds the worker's lock. It never changes a complete line, nor
+anything in an epoch that it does not go on with. Damage below a checkpoint raises IntegrityViolation until an
+operator has said so (`--accept-damage`).
 """
 
 from __future__ import annotations
 
 import os
-import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 from msgspec import Struct
 
-from authz import canonical
 from authz.errors import IntegrityViolation
-from authz.ledger import merkle, notes
-from authz.ledger.journal import SEGMENT_ENTRIES, segment_name
+from authz.ledger import held, merkle
+from authz.ledger.clock import is_epoch_name
+from authz.ledger.held import Held, Seal
+from authz.ledger.journal import Disk
 
-FAILED: Final = "failed"
+FAILED: Final = "failed"  # a file in an epoch's directory: a sync failed, nothing may follow
+MAX_WHY: Final = 512  # characters
+
+Entry = tuple[str, dict[str, Any]]
+"""Kind and members of an entry to be written."""
 
 
 class Epoch(Struct, frozen=True):
@@ -34,235 +40,218 @@ class Epoch(Struct, frozen=True):
     log: str
     seq: int
     previous: str  # hash of entry seq - 1
-    first: list[tuple[str, dict[str, Any]]]
+    first: list[Entry]
 
 
-class Tail(Struct):
-    """The end of a log as it is on disk: `size` good entries, then `fault` if there is one."""
+class Facts(Struct, frozen=True):
+    """What recovery has to know of the world: each is asked for one directory or log.
 
-    size: int = 0
-    previous: str = merkle.EMPTY_HASH_HEX
-    kind: str = ""
-    opened: dict[str, Any] = {}
-    fault: str = ""
-    good_bytes: int = 0
-    torn: bytes = b""
-    file: str = ""
+    `seals(log, directory)` are the sizes and roots ever signed; `known_logs()` the logs of this worker that
+    were, oldest first; `opening(log)` the members of an `open` entry that this worker writes now;
+    `new_epoch(after)` a name that sorts after `after`.
+    """
 
-
-def read_tail(directory: Path, log: str) -> Tail:
-    """Walk the last segment of an epoch: canonical form, log, seq and chain of every entry."""
-    segments = sorted((directory / "entries").glob("*.jsonl"))
-    tail = Tail()
-    if not segments:
-        return tail
-    tail.opened = _opening(segments[0])
-    number = len(segments) - 1
-    tail.file = segments[-1].name
-    if [path.name for path in segments] != [segment_name(i * SEGMENT_ENTRIES) for i in range(len(segments))]:
-        tail.fault = "a segment is missing"
-        return tail
-    tail.size = number * SEGMENT_ENTRIES
-    if number:
-        tail.previous = merkle.leaf_hash(_last_line(segments[-2])).hex()
-    with segments[-1].open("rb") as lines:
-        for line in lines:
-            if not line.endswith(b"\n"):
-                tail.torn = line
-                return tail
-            fault = _take(tail, line[:-1], log)
-            if fault:
-                tail.fault = fault
-                return tail
-            tail.good_bytes += len(line)
-    return tail
-
-
-def _take(tail: Tail, entry: bytes, log: str) -> str:
-    """Check the next entry and count it as good; what is wrong with it otherwise."""
-    try:
-        members = canonical.parse(entry)
-    except ValueError as error:
-        return f"entry {tail.size} is not canonical: {error}"
-    if members.get("log") != log or members.get("seq") != tail.size:
-        return f"entry {tail.size} says it is another's"
-    if members.get("previous_entry_hash") != tail.previous:
-        return f"entry {tail.size} breaks the chain"
-    tail.previous = merkle.leaf_hash(entry).hex()
-    tail.kind = str(members.get("kind"))
-    tail.size += 1
-    return ""
-
-
-def _opening(segment: Path) -> dict[str, Any]:
-    with segment.open("rb") as lines:
-        try:
-            return canonical.parse(lines.readline().removesuffix(b"\n"))
-        except ValueError:
-            return {}
-
-
-def _last_line(segment: Path) -> bytes:
-    last = b""
-    with segment.open("rb") as lines:
-        for last in lines:  # noqa: B007 - the last one is wanted
-            pass
-    return last.removesuffix(b"\n")
+    boot_id: str
+    directory_id: Callable[[Path], str]
+    seals: Callable[[str, Path], Iterable[Seal]]
+    known_logs: Callable[[], list[str]]
+    opening: Callable[[str], dict[str, Any]]
+    new_epoch: Callable[[str], str]
 
 
 class Recovery:
-    """Decides how one worker's ledger goes on. Hold the lock of `root` while using it.
-
-    `known_size(log)` is what the checkpoint store last signed for a log (0: never); `known_logs()` are the
-    origins it knows of this worker, oldest first.
-    """
+    """Decides how one worker's ledger goes on: epochs below `root`, logs called `<origin>/<epoch>`."""
 
     def __init__(
-        self,
-        root: Path,
-        origin: str,
-        *,
-        new_epoch: Callable[[], str],
-        boot_id: str,
-        directory_id: Callable[[Path], str],
-        known_size: Callable[[str], int],
-        known_logs: Callable[[], list[str]],
-        opening: Callable[[str], dict[str, Any]],
-        accept_damage: bool = False,
+        self, root: Path, origin: str, facts: Facts, disk: Disk, *, accept_damage: bool = False
     ) -> None:
-        self._root, self._origin = root, origin
-        self._new_epoch, self._boot_id, self._directory_id = new_epoch, boot_id, directory_id
-        self._known_size, self._known_logs = known_size, known_logs
-        self._opening, self._accept = opening, accept_damage
+        self._root, self._origin, self._facts, self._disk = root, origin, facts, disk
+        self._accept = accept_damage
+        self._hold = cache(self._read)
 
     def epoch(self) -> Epoch:
-        """The epoch to write to. Raises IntegrityViolation for damage below a checkpoint."""
-        epochs = sorted(path.name for path in self._root.iterdir() if (path / "entries").is_dir())
-        lost = [log for log in self._known_logs() if log.rpartition("/")[2] not in epochs]
-        if not epochs or (lost and lost[-1].rpartition("/")[2] > epochs[-1]):
-            gap = [_gap(lost[-1], Tail(), "this disk does not hold the log", "")] if lost else []
-            return self._begin(None, gap)
-        name = epochs[-1]
-        directory, log = self._root / name, f"{self._origin}/{name}"
-        tail = read_tail(directory, log)
-        why = self._obstacle(directory, log, tail)
-        if why:
-            return self._begin((log, directory, tail), [_gap(log, tail, why, self._boot_id)])
-        if tail.size == 0:  # killed before its first entry: nothing was ever said in this epoch's name
-            shutil.rmtree(directory)
-            return self.epoch()
-        if tail.kind == "close":
-            return self._begin((log, directory, tail), [])
-        return self._go_on(directory, log, tail)
+        """The epoch to write to. Raises IntegrityViolation for damage below a checkpoint, OSError."""
+        names = sorted(path.name for path in self._root.iterdir() if is_epoch(path))
+        while names and self._never_began(names[-1]):
+            self._discard(self._root / names.pop())
+        if names and not self._lost(names, ""):
+            found = self._hold(names[-1])
+            if not found.closed and not self._obstacle(found):
+                return self._go_on(found, self._gaps(names[:-1], names[-1]) if found.size == 1 else [])
+        return self._begin(names)
 
-    def _obstacle(self, directory: Path, log: str, tail: Tail) -> str:
-        """Why this epoch may not be continued or followed as if whole; "" if it may."""
-        sealed = max(self._known_size(log), _checkpoint_size(directory))
-        if tail.fault and tail.size < sealed and not self._accept:
-            raise IntegrityViolation(
-                f"{tail.fault}; a checkpoint covers {sealed} entries. Keep this directory, and start with "
-                "--accept-damage to go on in a new epoch",
-                file=str(directory / "entries" / tail.file),
-                line=tail.size % SEGMENT_ENTRIES + 1,
-                seq=tail.size,
-            )
-        if tail.fault:
-            return f"damage: {tail.fault}"
-        if tail.size < sealed:
-            return f"rolled back: {sealed} entries were sealed, the disk holds {tail.size}"
-        if tail.kind == "close" or tail.size == 0:
+    # -- what is there
+
+    def _log(self, name: str) -> str:
+        return f"{self._origin}/{name}"
+
+    def _read(self, name: str) -> Held:
+        directory, log = self._root / name, self._log(name)
+        return held.read(directory, log, self._facts.seals(log, directory))
+
+    def _lost(self, names: list[str], heir: str) -> str:
+        """The newest log that was ever signed for this worker, if it is not on this disk although it is newer
+        than `names`, and older than `heir` unless that is ""; otherwise "".
+        """
+        lost = [
+            log
+            for log in self._facts.known_logs()
+            if (not names or log > self._log(names[-1])) and (not heir or log < self._log(heir))
+        ]
+        return lost[-1] if lost else ""
+
+    def _never_began(self, name: str) -> bool:
+        """Whether a worker was killed before the first entry was whole: nothing was said in this name."""
+        directory = self._root / name
+        if any(path.name != "entries" for path in directory.iterdir()):
+            return False
+        files = list((directory / "entries").iterdir()) if (directory / "entries").is_dir() else []
+        if [path.name for path in files] not in ([], ["00000000.jsonl"]):
+            return False
+        found = self._hold(name)
+        return not (found.size or found.fault or found.sealed)
+
+    def _discard(self, directory: Path) -> None:
+        entries = directory / "entries"
+        for path in (entries / "00000000.jsonl", entries, directory):
+            if path.exists():
+                self._disk.remove(path)
+        self._disk.sync_directory(self._root)
+
+    def _obstacle(self, found: Held) -> str:
+        """Why this epoch may not be continued, or followed as if whole; "" if it may."""
+        if found.fault:
+            self._stop_below_seal(found)
+            return f"damage: {found.fault.what}"
+        if found.size < found.sealed:
+            return f"rolled back: {found.sealed} entries were sealed, the disk holds {found.size}"
+        if found.size == 0:
+            return "no entry is there"
+        if found.closed:
             return ""
-        if (directory / FAILED).exists():
+        opened, now = found.opened, self._facts.opening(found.log)
+        if (found.directory / FAILED).exists():
             return "a sync failed"
-        if tail.opened.get("directory_id") != self._directory_id(directory):
+        if opened.get("directory_id") != self._facts.directory_id(found.directory):
             return "the directory was copied or restored"
-        if tail.opened.get("boot_id") != self._boot_id:
+        if opened.get("boot_id") != self._facts.boot_id:
             return "the machine stopped without closing the log"
+        if any(opened.get(name) != now.get(name) for name in ("log_vkey", "record_keys")):
+            return "the keys were changed without closing the log"
         return ""
 
-    def _go_on(self, directory: Path, log: str, tail: Tail) -> Epoch:
-        members: dict[str, Any] = {"size": tail.size}
-        if tail.torn:
-            members["cut_bytes"] = len(tail.torn)
-            members["cut_file"] = _cut(directory / "entries" / tail.file, tail)
-        return Epoch(directory, log, tail.size, tail.previous, [("recovery", members)])
+    def _stop_below_seal(self, found: Held) -> None:
+        fault = found.fault
+        if fault is None or self._accept or not (found.size < found.sealed or found.contradicts):
+            return
+        raise IntegrityViolation(
+            f"{fault.what}; a checkpoint covers {found.sealed} entries. Keep this directory as it is, and "
+            "start with --accept-damage to go on in a new epoch",
+            file=fault.file,
+            line=fault.line,
+            seq=fault.seq,
+        )
 
-    def _begin(self, old: tuple[str, Path, Tail] | None, then: list[tuple[str, dict[str, Any]]]) -> Epoch:
-        name = self._new_epoch()
-        directory, log = self._root / name, f"{self._origin}/{name}"
-        (directory / "entries").mkdir(parents=True, mode=0o750)
-        sync_directory(self._root)
-        sync_directory(directory)
-        members = self._opening(log) | {
-            "boot_id": self._boot_id,
-            "directory_id": self._directory_id(directory),
+    # -- what follows
+
+    def _gaps(self, names: list[str], heir: str = "") -> list[Entry]:
+        """What has to be said, in `heir` or a new epoch, of the newest of `names` if it did not end as it
+        should; also of the one before, if the newest was stopped before it could say so.
+        """
+        if lost := self._lost(names, heir):
+            return [_gap(Held(self._root, lost), "this disk does not hold the log")]
+        if not names:
+            return []
+        found = self._hold(names[-1])
+        why = self._obstacle(found) or ("" if found.closed else "the log was not closed")
+        gaps = [_gap(found, why)] if why else []
+        return gaps + self._gaps(names[:-1], names[-1]) if found.size == 1 else gaps
+
+    def _go_on(self, found: Held, gaps: list[Entry]) -> Epoch:
+        members: dict[str, Any] = {"size": found.size}
+        entries = found.directory / "entries"
+        if found.torn_bytes and found.last_file:
+            self._cut(found.last_file, found)
+            members["cut_bytes"] = found.torn_bytes
+        self._disk.sync_directory(entries)
+        if cut := sorted(path.name for path in entries.glob(f"*.torn-{found.size}-*")):
+            members["cut_file"] = cut[-1]  # also if the one that cut it was killed before it could say so
+        return Epoch(found.directory, found.log, found.size, found.tip, [*gaps, ("recovery", members)])
+
+    def _begin(self, names: list[str]) -> Epoch:
+        gaps = self._gaps(names)
+        known = self._facts.known_logs()[-1:]
+        newest = max([*names, *(log.rpartition("/")[2] for log in known)], default="")
+        name = self._facts.new_epoch(newest)
+        directory, log = self._root / name, self._log(name)
+        for path in (directory, directory / "entries"):
+            self._disk.make_directory(path)
+            self._disk.sync_directory(path.parent)
+        members = self._facts.opening(log) | {
+            "boot_id": self._facts.boot_id,
+            "directory_id": self._facts.directory_id(directory),
         }
-        if old is not None:
-            members["previous_log"] = old[0]
-            members["previous_size"] = old[2].size
-            members["previous_root"] = _root_of(old[1], old[2].size)
-        return Epoch(directory, log, 0, merkle.EMPTY_HASH_HEX, [("open", members), *then])
+        if names and not self._lost(names, ""):
+            old = self._hold(names[-1])
+            members |= {
+                "previous_log": old.log,
+                "previous_size": old.size,
+                "previous_root": old.root.hex(),
+            }
+        return Epoch(directory, log, 0, merkle.EMPTY_HASH_HEX, [("open", members), *gaps])
+
+    def _cut(self, segment: Path, found: Held) -> None:
+        """Move the incomplete last line to a file beside its segment."""
+        good = segment.stat().st_size - found.torn_bytes
+        with segment.open("rb") as file:
+            file.seek(good)
+            torn = file.read(found.torn_bytes)
+        write_new(_unused(segment, found.size), torn, self._disk)
+        fd = self._disk.open(segment, new=False)
+        try:
+            self._disk.truncate(fd, good)
+            self._disk.sync(fd)
+        finally:
+            self._disk.close(fd)
 
 
-def _gap(log: str, tail: Tail, why: str, boot_id: str) -> tuple[str, dict[str, Any]]:
-    members: dict[str, Any] = {"old_log": log, "good_entries": tail.size, "why": why[:512]}
-    if tail.size:
-        members["last_good_hash"] = tail.previous
-    if tail.torn:
-        members["torn_bytes"] = len(tail.torn)
+def is_epoch(path: Path) -> bool:
+    """Whether an epoch lies there, by its name."""
+    return is_epoch_name(path.name) and path.is_dir() and not path.is_symlink()
+
+
+def _gap(found: Held, why: str) -> Entry:
+    members: dict[str, Any] = {"old_log": found.log, "good_entries": found.size, "why": why[:MAX_WHY]}
+    if found.size:
+        members["last_good_hash"] = found.tip
+    if found.torn_bytes:
+        members["torn_bytes"] = found.torn_bytes
+    if found.sealed:
+        members["sealed_entries"] = found.sealed
     return "gap", members
 
 
-def _cut(segment: Path, tail: Tail) -> str:
-    """Move the incomplete last line to a file beside its segment; that file's name."""
-    name = f"{segment.stem}.torn-{tail.size}"
-    beside = segment.with_name(name)
-    with beside.open("wb") as file:
-        file.write(tail.torn)
-        file.flush()
-        os.fsync(file.fileno())
-    with segment.open("r+b") as file:
-        file.truncate(tail.good_bytes)
-        os.fsync(file.fileno())
-    sync_directory(segment.parent)
-    return name
+def _unused(segment: Path, seq: int) -> Path:
+    """A name beside `segment` for what was cut before entry `seq`; it may have been cut there before."""
+    number = 0
+    while os.path.lexists(path := segment.with_name(f"{segment.stem}.torn-{seq}-{number}")):
+        number += 1
+    return path
 
 
-def _checkpoint_size(directory: Path) -> int:
-    """Size in the newest checkpoint beside the log; 0 without one. Read leniently: the verifier judges it."""
+def mark_failed(directory: Path, why: str, disk: Disk) -> None:
+    """Leave word that a sync failed here: this epoch must not be continued. Raises OSError."""
+    write_new(directory / FAILED, f"{why}\n".encode(), disk)
+
+
+def write_new(path: Path, data: bytes, disk: Disk) -> None:
+    """A file that is durable, with its name, when this returns."""
+    fd = disk.open(path, new=True)
     try:
-        return notes.parse((directory / "checkpoint").read_bytes()).size
-    except (FileNotFoundError, ValueError):
-        return 0
-
-
-def _root_of(directory: Path, size: int) -> str:
-    """Lowercase hex of the RFC 6962 root over the first `size` entries on disk."""
-    tree = merkle.CompactRange()
-    for segment in sorted((directory / "entries").glob("*.jsonl")):
-        with segment.open("rb") as lines:
-            for line in lines:
-                if tree.size == size:
-                    break
-                tree.append(merkle.leaf_hash(line.removesuffix(b"\n")))
-    return tree.root().hex()
-
-
-def mark_failed(directory: Path, why: str) -> None:
-    """Leave word that a sync failed here: this epoch must not be continued. Best effort; recovery on another
-    boot finds a gap anyway.
-    """
-    try:
-        (directory / FAILED).write_text(f"{why}\n")
-        sync_directory(directory)
-    except OSError:
-        return
-
-
-def sync_directory(path: Path) -> None:
-    """fsync of a directory: names in it are durable afterwards."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
+        rest = memoryview(data)
+        while rest:
+            rest = rest[disk.write(fd, rest) :]
+        disk.sync(fd)
     finally:
-        os.close(fd)
+        disk.close(fd)
+    disk.sync_directory(path.parent)

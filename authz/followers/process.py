@@ -1,0 +1,191 @@
+"""The follower: seals the ledgers below `state` and serves policy bundles to OPA, until it is told to stop.
+
+In: the settings; SIGTERM or SIGINT. Out: checkpoints, bundles, metrics. Called by `aegis follow`. It may be
+killed at any time and never slows a worker. A violation of stored evidence ends it; a disk or a store that is
+not well is retried, and said.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Final
+
+import structlog
+import uvicorn
+from prometheus_client import CollectorRegistry
+
+from authz.config import Settings
+from authz.errors import ConfigError, EvidenceUnavailable, IntegrityViolation
+from authz.followers.bundles import bundle_app
+from authz.followers.seal import Sealer
+from authz.ledger import keys
+from authz.ledger.checkpoints import CheckpointStore
+from authz.ledger.lock import Lock
+from authz.telemetry.http import StatusServer
+from authz.telemetry.metrics import Gauge, GaugeCollector
+
+log = structlog.get_logger(__name__)
+
+STOP_S: Final = 10.0  # what a stop waits for each task
+POLL_END_S: Final = 2  # what it waits for bundle polls, which end by themselves when told
+
+
+async def follow(settings: Settings) -> int:
+    """Run until SIGTERM or SIGINT, then seal a last time; 0.
+
+    Raises ConfigError for an address that is taken, KeyUnusable, LedgerLocked if another follower seals here,
+    IntegrityViolation when stored evidence is not what was signed.
+    """
+    seed = keys.load(settings.path(settings.ledger.log_key))
+    path = settings.path(settings.follower.checkpoint_store)
+    with _locked(settings), _listening(settings.follower.bundles) as listener:
+        store = CheckpointStore(path)
+        sealer = Sealer(settings.ledger_directory.parent, settings.deployment, store, seed)
+        sealing = Sealing(sealer, settings.follower.checkpoint_s)
+        try:
+            status = _status(settings, sealing)
+            try:
+                await _run(settings, sealing, listener)
+            finally:
+                if status:
+                    status.close()
+        finally:
+            sealer.close()
+            store.close()
+    return 0
+
+
+class Sealing:
+    """Rounds of sealing, one every `every_s`, the last one after `stop`."""
+
+    def __init__(self, sealer: Sealer, every_s: float) -> None:
+        self._sealer, self._every_s = sealer, every_s
+        self._since = time.monotonic()  # the last moment at which nothing was left to seal
+        self.fault = "nothing was looked at yet"
+        self.failures = 0
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Raises IntegrityViolation."""
+        while True:
+            last = stop.is_set()
+            await self._round()
+            if last:
+                return
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), self._every_s)
+
+    async def _round(self) -> None:
+        started = time.monotonic()
+        try:
+            await asyncio.to_thread(self._sealer.round)
+        except IntegrityViolation as violation:
+            log.critical("integrity_violation", what=str(violation))
+            raise
+        except (OSError, EvidenceUnavailable) as error:  # tried again at the next round
+            self.failures += 1
+            self.fault = str(error)
+            log.error("seal_failed", error=str(error))  # noqa: TRY400 - where is in the text
+        else:
+            self.fault = ""
+            self._since = started
+
+    def gauges(self) -> Iterator[Gauge]:
+        sealer, behind_s = self._sealer, time.monotonic() - self._since
+        yield (
+            "aegis_follower_lag_entries",
+            "Entries read and not yet under a checkpoint.",
+            sealer.unsealed,
+            {},
+        )
+        yield (
+            "aegis_follower_last_seal_seconds",
+            "Time since everything on disk was last under a checkpoint, seconds.",
+            behind_s,
+            {},
+        )
+        yield "aegis_follower_checkpoints_total", "Checkpoints signed.", sealer.sealed, {}
+        yield "aegis_follower_failures_total", "Rounds of sealing that failed.", self.failures, {}
+        yield (
+            "aegis_follower_broken_epochs",
+            "Epochs that end in a gap or a failed sync, and stay unsealed from there.",
+            sealer.broken,
+            {},
+        )
+
+
+class _BundleServer(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """The process has its own handlers."""
+        yield
+
+
+async def _run(settings: Settings, sealing: Sealing, listener: socket.socket) -> None:
+    """Both tasks until a signal, or until one ends; then the other is stopped too."""
+    stop = asyncio.Event()
+    app = bundle_app(settings.path(settings.follower.bundle_directory), stop.is_set)
+    server = _BundleServer(
+        uvicorn.Config(
+            app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=POLL_END_S
+        )
+    )
+    tasks: list[asyncio.Task[None]] = [
+        asyncio.create_task(sealing.run(stop), name="seal"),
+        asyncio.create_task(server.serve(sockets=[listener]), name="bundles"),
+    ]
+    stopping = asyncio.create_task(stop.wait())
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    log.info("follower_started", bundles=settings.follower.bundles, ledgers=str(settings.state / "ledger"))
+    await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        if task.done():
+            log.error("task_ended", task=task.get_name())
+    stop.set()
+    server.should_exit = True
+    _, hanging = await asyncio.wait([*tasks, stopping], timeout=STOP_S)
+    for name in sorted(task.get_name() for task in hanging):
+        log.error("task_hangs", task=name)
+    for task in tasks:
+        if task.done():
+            task.result()
+
+
+@contextmanager
+def _locked(settings: Settings) -> Iterator[None]:
+    store = settings.path(settings.follower.checkpoint_store)
+    try:
+        lock = Lock(store.with_name(f"{store.name}.lock"), f"{store}: another follower seals these ledgers")
+    except OSError as error:
+        raise EvidenceUnavailable(f"{error.filename or store}: {error.strerror}") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _listening(address: str) -> Iterator[socket.socket]:
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.create_server((host, int(port)), family=family)
+    except (OSError, ValueError, OverflowError) as error:
+        raise ConfigError(f"follower.bundles: {address}: {error}") from None
+    with listener:
+        yield listener
+
+
+def _status(settings: Settings, sealing: Sealing) -> StatusServer | None:
+    if not settings.follower.metrics:
+        return None
+    registry = CollectorRegistry()
+    registry.register(GaugeCollector(sealing.gauges))
+    return StatusServer(settings.follower.metrics, registry, lambda: [sealing.fault] if sealing.fault else [])

@@ -1,0 +1,215 @@
+"""Seals what workers have written: reads it back, syncs it, and only then signs a checkpoint over it.
+
+    each epoch: read new lines -> check -> fdatasync -> compare-and-swap in the store -> sign -> `checkpoint`
+
+In: the ledgers below `<state>/ledger`, the log key, the checkpoint store. Out: each epoch's `checkpoint`, a
+signed note. Called by the follower's process, one `round` after another. It must never sign two inconsistent
+checkpoints, nor over what it has not read: an IntegrityViolation ends the follower, and nothing is repaired.
+
+An epoch that is not the newest of its worker is final: it is sealed to its end once and not read again. If it
+is damaged or rolled back, that is a violation unless the `gap` of a later epoch owns up to it.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+from msgspec import Struct
+
+from authz import canonical
+from authz.errors import EvidenceUnavailable, IntegrityViolation
+from authz.followers.tail import Tail
+from authz.ledger import files, keys, notes
+from authz.ledger.checkpoints import CheckpointStore
+from authz.ledger.epochs import read_opening
+from authz.ledger.form import MAX_ENTRY
+from authz.ledger.journal import Disk
+from authz.ledger.recovery import FAILED, is_epoch, mark_failed
+
+log = structlog.get_logger(__name__)
+
+NOTE: Final = "checkpoint"
+
+
+class Place(Struct, frozen=True):
+    """An epoch's directory and its log; `final`: it is not the newest of its worker."""
+
+    directory: Path
+    log: str
+    final: bool
+
+
+class Sealer:
+    """`round` blocks: run it on a thread, never twice at the same time. The numbers are for metrics.
+
+    `unsealed`: entries that were read and are not under a checkpoint; `sealed`: checkpoints signed; `broken`:
+    epochs that are damaged or cut short, as a later `gap` says, and will never be sealed whole.
+    """
+
+    def __init__(
+        self, ledgers: Path, deployment: str, store: CheckpointStore, seed: bytes, disk: Disk | None = None
+    ) -> None:
+        self._ledgers, self._deployment, self._store, self._seed = ledgers, deployment, store, seed
+        self._public = keys.public_key(seed)
+        self._disk = disk or Disk()
+        self._open: dict[Path, _Epoch] = {}
+        self._settled: set[Path] = set()
+        self.unsealed = self.sealed = self.broken = 0
+
+    def round(self) -> None:
+        """Seal whatever is new. Raises IntegrityViolation; EvidenceUnavailable or OSError where something
+        cannot be read, synced or written: nothing was signed then that is not in the store.
+        """
+        places = self._places()
+        self._check_gone({place.directory for place in places})
+        for place in places:
+            if place.directory in self._settled:
+                continue
+            try:
+                self._seal(place)
+            except IntegrityViolation as violation:
+                if not _owned_up(place):
+                    raise
+                log.error("epoch_broken", log=place.log, what=str(violation))  # noqa: TRY400 - known already
+                self.broken += 1
+                self._settle(place)
+        self.unsealed = sum(epoch.unsealed for epoch in self._open.values())
+
+    def close(self) -> None:
+        for epoch in self._open.values():
+            epoch.tail.close()
+        self._open.clear()
+
+    def _places(self) -> list[Place]:
+        """Every epoch, each worker's oldest first."""
+        places: list[Place] = []
+        workers = sorted(self._ledgers.iterdir()) if self._ledgers.is_dir() else []
+        for worker in workers:
+            if not worker.is_dir() or worker.is_symlink():
+                continue
+            epochs = sorted(path for path in worker.iterdir() if is_epoch(path))
+            for path in epochs:
+                log_name = f"{self._deployment}/{worker.name}/{path.name}"
+                places.append(Place(path, log_name, final=path is not epochs[-1]))
+        return places
+
+    def _check_gone(self, there: set[Path]) -> None:
+        for directory in self._open.keys() - there:
+            if self._open[directory].tail.size:
+                raise IntegrityViolation("the epoch is gone while it was followed", file=str(directory))
+            del self._open[directory]  # its worker was killed before the first entry, and took it back
+
+    def _seal(self, place: Place) -> None:
+        epoch = self._open.get(place.directory)
+        if epoch is None:
+            stored, note = self._store.latest(place.log), self._note(place)
+            if place.final and stored and note == stored and _end(place.directory) == stored[0]:
+                self._settled.add(place.directory)  # sealed to its end by an earlier process
+                return
+            epoch = self._open[place.directory] = _Epoch(place, stored, note)
+        if (place.directory / FAILED).exists():
+            log.error("epoch_failed", log=place.log, unsealed=epoch.unsealed)
+            self._settle(place)  # what its worker could not sync is never signed
+            return
+        epoch.tail.advance()
+        epoch.tail.check_signed()
+        if epoch.wants_seal:
+            self._sign(epoch)
+        if place.final:
+            self._settle(place)
+
+    def _settle(self, place: Place) -> None:
+        if epoch := self._open.pop(place.directory, None):
+            epoch.tail.close()
+        self._settled.add(place.directory)
+
+    def _note(self, place: Place) -> tuple[int, bytes] | None:
+        """Size and root of the checkpoint that lies there. Raises IntegrityViolation if it is not ours."""
+        note, fault = files.checkpoint(place.directory)
+        if fault:
+            raise IntegrityViolation(fault.what, file=fault.file)
+        if note is None:
+            return None
+        file = str(place.directory / NOTE)
+        try:
+            checkpoint = notes.parse(note)
+        except ValueError as error:
+            raise IntegrityViolation(str(error), file=file) from None
+        if checkpoint.log != place.log or not notes.signed_by(checkpoint, self._public):
+            raise IntegrityViolation(f"not a checkpoint of {place.log} signed by this log key", file=file)
+        return checkpoint.size, checkpoint.root
+
+    def _sign(self, epoch: _Epoch) -> None:
+        """Sync, swap, sign, in this order."""
+        try:
+            epoch.tail.sync()
+        except OSError as error:  # from here on a sync that succeeds proves nothing
+            mark_failed(epoch.directory, f"follower's sync: {error.strerror}", self._disk)
+            raise
+        size, root = epoch.tail.size, epoch.tail.tree.root()
+        if not self._store.advance(epoch.log, size, root, expected=epoch.stored):
+            epoch.tail.close()
+            del self._open[epoch.directory]
+            raise EvidenceUnavailable(f"{epoch.log}: another process seals this log too; it is read anew")
+        epoch.stored = size
+        self._replace(epoch.directory / NOTE, notes.sign(epoch.log, size, root, self._seed))
+        epoch.noted = size
+        self.sealed += 1
+
+    def _replace(self, file: Path, data: bytes) -> None:
+        """`file` holds `data` or what it held before, whenever the machine stops."""
+        beside = file.with_name(f".{file.name}.new")
+        with beside.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        beside.replace(file)
+        self._disk.sync_directory(file.parent)
+
+
+class _Epoch:
+    """One epoch that may still grow. `stored` and `noted`: sizes in the store and in the checkpoint file."""
+
+    def __init__(
+        self, place: Place, stored: tuple[int, bytes] | None, note: tuple[int, bytes] | None
+    ) -> None:
+        self.directory, self.log = place.directory, place.log
+        self.stored = stored[0] if stored else 0
+        self.noted = note[0] if note else 0
+        self.tail = Tail(place.directory, place.log, [seal for seal in (stored, note) if seal])
+
+    @property
+    def unsealed(self) -> int:
+        return self.tail.size - self.noted
+
+    @property
+    def wants_seal(self) -> bool:
+        return self.tail.size > min(self.stored, self.noted)
+
+
+def _owned_up(place: Place) -> bool:
+    """Whether a later epoch of the same worker begins with a `gap` that names this one."""
+    for path in place.directory.parent.iterdir():
+        if path.name > place.directory.name and is_epoch(path):
+            listing = files.segments(path)
+            if listing.files and place.log in dict(read_opening(listing.files[0]).lost):
+                return True
+    return False
+
+
+def _end(directory: Path) -> int:
+    """How many entries the last whole line says there are; -1 if it cannot be read."""
+    listing = files.segments(directory)
+    if listing.fault or not listing.files:
+        return -1
+    with files.open_regular(listing.files[-1]) as stream:
+        stream.seek(max(0, os.fstat(stream.fileno()).st_size - 2 * (MAX_ENTRY + 1)))
+        lines = stream.read().split(b"\n")
+    try:
+        members: dict[str, Any] = canonical.parse(lines[-2])
+        return int(members["seq"]) + 1
+    except (ValueError, KeyError, IndexError, TypeError):
+        return -1

@@ -1,0 +1,67 @@
+"""Where the next entry goes: its place, its link to the one before, its time, its attestation.
+
+In: kind and members. Out: the entry's bytes and where it is. Called by the writer for every entry and never
+concurrently; it knows no file. After a write that failed, `rewind` goes back to what is on disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from msgspec import Struct
+
+from authz.ledger import merkle
+from authz.ledger.clock import Stamp
+from authz.ledger.entry import encode
+from authz.ledger.signer import Signer
+
+
+class Written(Struct, frozen=True, gc=False):
+    """Where an entry is. `entry_hash` is the lowercase hex RFC 6962 leaf hash."""
+
+    log: str
+    seq: int
+    entry_hash: str
+    timestamp: str
+
+
+class Chain:
+    """`seq` is the next entry's place, `previous` the hash (hex) of the entry before it."""
+
+    def __init__(
+        self,
+        log: str,
+        seq: int,
+        previous: str,
+        *,
+        signer: Signer,
+        signer_id: str,
+        clock_ns: Callable[[], int],
+    ) -> None:
+        self.log, self.seq, self.previous = log, seq, previous
+        self._signer, self._signer_id = signer, signer_id
+        self._stamp = Stamp(clock_ns)
+
+    def seal(self, kind: str, members: dict[str, Any]) -> tuple[bytes, Written]:
+        """The next entry. Raises ValueError, and stays where it is, if these members fit no entry."""
+        seq, timestamp = self.seq, self._stamp.now()
+        entry = encode(
+            members
+            | {
+                "kind": kind,
+                "log": self.log,
+                "previous_entry_hash": self.previous,
+                "seq": seq,
+                "signer_id": self._signer_id,
+                "timestamp": timestamp,
+            },
+            self._signer,
+        )
+        self.previous = merkle.leaf_hash(entry).hex()
+        self.seq = seq + 1
+        return entry, Written(self.log, seq, self.previous, timestamp)
+
+    def rewind(self, seq: int, previous: str) -> None:
+        """Forget the entries from `seq` on; `previous` is the hash of the one before."""
+        self.seq, self.previous = seq, previous

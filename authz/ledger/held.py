@@ -1,0 +1,132 @@
+"""What an epoch holds on disk when nobody writes to it: the verifier's walk, and what recovery needs of it.
+
+In: a directory, the log's name, sizes and roots that were ever signed for it. Out: Held. Called by recovery
+for the newest epoch. It reads the disk and not what the page cache still has of it, and changes nothing.
+
+    |---- below the newest seal: hashed, the root is compared ----|---- above: form, place, chain ----| torn
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from msgspec import Struct
+
+from authz import canonical
+from authz.ledger import files, keys, merkle, segment
+from authz.ledger.attestation import Attestations
+from authz.ledger.journal import SEGMENT_ENTRIES, segment_name
+from authz.ledger.report import Fault
+
+Seal = tuple[int, bytes]
+"""A size and the root (32 bytes) that was signed for it."""
+
+
+class Held(Struct):
+    """`size` good entries up to the one with hash `tip` (hex) and the `root` over them; then `fault`, or an
+    incomplete last line of `torn_bytes` in `last_file`. `opened` and `last` are members of the first and the
+    last good entry. `sealed` is the largest size that was ever signed; `contradicts`: not these entries.
+    """
+
+    directory: Path
+    log: str
+    sealed: int = 0
+    size: int = 0
+    tip: str = merkle.EMPTY_HASH_HEX
+    root: bytes = merkle.EMPTY_HASH
+    opened: dict[str, Any] = {}
+    last: dict[str, Any] = {}
+    torn_bytes: int = 0
+    last_file: Path | None = None
+    fault: Fault | None = None
+    contradicts: bool = False
+
+    @property
+    def closed(self) -> bool:
+        return self.last.get("kind") == "close" and self.fault is None
+
+
+def read(directory: Path, log: str, seals: Iterable[Seal]) -> Held:
+    """Raises OSError if something cannot be read or synced."""
+    seals = [(size, root) for size, root in seals if size]
+    held, roots = _walk(directory, log, seals, trusted=max((size for size, _ in seals), default=0))
+    wrong = [size for size, root in seals if size in roots and roots[size] != root]
+    if wrong:
+        held, _ = _walk(directory, log, seals, trusted=0)  # once more, to find the first line that is wrong
+        what = f"the root over {wrong[0]} entries is not the one that was signed"
+        held.fault = held.fault or Fault(what, str(directory / "checkpoint"))
+        held.contradicts = True
+    if held.size:
+        _read_ends(held)
+    return held
+
+
+def _walk(directory: Path, log: str, seals: list[Seal], trusted: int) -> tuple[Held, dict[int, bytes]]:
+    """Segments that lie whole below `trusted` are only hashed. With it the roots at the sizes of `seals`."""
+    listing = files.segments(directory)
+    held = Held(directory, log, sealed=max((size for size, _ in seals), default=0))
+    tree, roots = merkle.CompactRange(), {0: merkle.EMPTY_HASH}
+    for number, file in enumerate(listing.files):
+        first = number * SEGMENT_ENTRIES
+        last = file == listing.files[-1] and listing.fault is None
+        level = 1 if first + SEGMENT_ENTRIES <= trusted else 2
+        cuts = tuple(size for size, _ in seals if size > first)
+        task = segment.Task(file, first, last, log, level, cuts=cuts)
+        with files.open_regular(file) as stream:
+            _only_from_disk(stream)
+            walked = segment.walk_stream(task, stream)
+        if walked.previous not in ("", held.tip):
+            held.fault = Fault("previous_entry_hash: not the hash of the entry before", str(file), 1, first)
+            break
+        _add(held, file, walked, tree, roots)
+        if held.fault:
+            break
+    held.fault = held.fault or listing.fault
+    held.size, held.root = tree.size, tree.root()
+    return held, roots
+
+
+def _add(
+    held: Held, file: Path, walked: segment.Walked, tree: merkle.CompactRange, roots: dict[int, bytes]
+) -> None:
+    for size, part in walked.at.items():
+        there = tree.copy()
+        there.join(part)
+        roots[size] = there.root()
+    tree.join(walked.tree)
+    held.tip = walked.tip or held.tip
+    held.torn_bytes, held.last_file, held.fault = walked.torn_bytes, file, walked.fault
+
+
+def _only_from_disk(stream: BinaryIO) -> None:
+    """Whoever wrote this may have died with it unsynced, or after a sync that failed: then the cache holds
+    what the disk does not.
+    """
+    os.fdatasync(stream.fileno())
+    os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def _read_ends(held: Held) -> None:
+    """`opened` and `last`; the last entry's attestation stands for all before it, which its link covers."""
+    place = held.size - 1
+    first, file = (held.directory / "entries" / segment_name(seq) for seq in (0, place))
+    held.opened = canonical.parse(_entry(first, 0))
+    entry = _entry(file, place % SEGMENT_ENTRIES)
+    held.last = canonical.parse(entry)
+    try:
+        record_keys = [keys.from_jwk(jwk) for jwk in held.opened["record_keys"]]
+        Attestations(record_keys).check(entry, held.last)
+    except (ValueError, KeyError, TypeError) as error:
+        what = f"the last good entry is not attested by a key that its log names: {error}"
+        held.fault = held.fault or Fault(what, str(file), place % SEGMENT_ENTRIES + 1, place)
+
+
+def _entry(file: Path, place: int) -> bytes:
+    with files.open_regular(file) as stream:
+        for number, line in enumerate(files.lines(stream)):
+            if number == place:
+                return line.removesuffix(b"\n")
+    raise EOFError(f"{file}: line {place + 1} is gone")

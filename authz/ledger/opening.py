@@ -1,0 +1,195 @@
+"""Opens a worker's ledger: keys, lock, recovery, the first entries; then it can be written to.
+
+    keys -> single-writer lock -> what is on disk, against what was ever signed -> epoch -> `open`/`gap` or
+    `recovery`, synced -> LedgerWriter
+
+In: the settings. Out: a LedgerWriter whose `close` also lets go of the lock. Called once by `app.py`, before
+anything is served. Whatever is wrong ends here, in an error that names the file or directory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import rfc8785
+import structlog
+
+from authz import __version__
+from authz.config import Settings
+from authz.errors import EvidenceUnavailable
+from authz.ledger import files, keys, machine, notes
+from authz.ledger.chain import Chain
+from authz.ledger.checkpoints import CheckpointStore
+from authz.ledger.clock import epoch_name
+from authz.ledger.held import Seal
+from authz.ledger.journal import Disk, Journal
+from authz.ledger.lock import Lock
+from authz.ledger.recovery import Epoch, Facts, Recovery, mark_failed
+from authz.ledger.signer import Signer
+from authz.ledger.writer import RESERVED, LedgerWriter, Observed, Pace
+
+log = structlog.get_logger(__name__)
+
+
+def open_ledger(
+    settings: Settings,
+    *,
+    on_failure: Callable[[], None],
+    observed: Observed,
+    disk: Disk | None = None,
+    clock_ns: Callable[[], int] = time.time_ns,
+    boot_id: Callable[[], str] = machine.boot_id,
+    random: Callable[[int], bytes] = os.urandom,
+    accept_damage: bool = False,
+) -> LedgerWriter:
+    """In a running event loop, which waits while the disk is read. `on_failure` is called once, if nothing
+    can be appended any more.
+
+    Raises KeyUnusable, LedgerLocked, IntegrityViolation (damage below a checkpoint, unless `accept_damage`),
+    or EvidenceUnavailable for everything else that keeps entries from getting down.
+    """
+    opening = _Opening(settings, disk or Disk(), clock_ns)
+    root = settings.ledger_directory
+    try:
+        opening.make_directories()
+        lock = Lock(root / "lock", f"{root}: another process writes this ledger")
+        try:
+            epoch = opening.recover(boot_id(), random, accept_damage=accept_damage)
+            return opening.writer(epoch, observed, on_failure, lock.release)
+        except BaseException:
+            lock.release()
+            raise
+    except OSError as error:
+        raise EvidenceUnavailable(f"{error.filename or root}: {error.strerror or error}") from None
+
+
+class _Opening:
+    """The steps of `open_ledger`, in the order of its methods. They raise OSError too."""
+
+    def __init__(self, settings: Settings, disk: Disk, clock_ns: Callable[[], int]) -> None:
+        self._settings, self._disk, self._clock_ns = settings, disk, clock_ns
+        self._root = settings.ledger_directory
+        self._origin = f"{settings.deployment}/{settings.worker}"
+        self._signer = Signer(keys.load(settings.path(settings.ledger.record_key)))
+        self._log_key = keys.public_key(keys.load(settings.path(settings.ledger.log_key)))
+
+    def make_directories(self) -> None:
+        """`<state>/ledger/<worker>`. The state directory has to be there: it may be a volume not mounted."""
+        for path in (self._root.parent, self._root):
+            if not path.is_dir():
+                self._disk.make_directory(path)
+                self._disk.sync_directory(path.parent)
+
+    def recover(self, boot_id: str, random: Callable[[int], bytes], *, accept_damage: bool) -> Epoch:
+        path = self._settings.path(self._settings.follower.checkpoint_store)
+        store = CheckpointStore(path, read_only=True) if path.exists() else None
+        facts = Facts(
+            boot_id=boot_id,
+            directory_id=machine.directory_id,
+            seals=partial(self._seals, store),
+            known_logs=lambda: store.logs(f"{self._origin}/") if store else [],
+            opening=self._members,
+            new_epoch=lambda after: epoch_name(self._clock_ns(), random(8), after),
+        )
+        try:
+            recovery = Recovery(self._root, self._origin, facts, self._disk, accept_damage=accept_damage)
+            return recovery.epoch()
+        finally:
+            if store:
+                store.close()
+
+    def writer(
+        self,
+        epoch: Epoch,
+        observed: Observed,
+        on_failure: Callable[[], None],
+        release: Callable[[], None],
+    ) -> LedgerWriter:
+        """Write and sync the epoch's first entries, then hand over."""
+        ledger = self._settings.ledger
+        room = self._room() if ledger.quota_bytes else None
+        chain = Chain(
+            epoch.log,
+            epoch.seq,
+            epoch.previous,
+            signer=self._signer,
+            signer_id=self._origin,
+            clock_ns=self._clock_ns,
+        )
+        pace = Pace(
+            bound_s=ledger.sync_wait_ms / 1000 if ledger.reply_after == "bounded" else None,
+            interval_s=ledger.sync_interval_ms / 1000,
+            heartbeat_s=ledger.heartbeat_s,
+        )
+        return LedgerWriter(
+            chain,
+            self._begun(epoch, chain),
+            pace,
+            room=room,
+            clock_ns=self._clock_ns,
+            observed=observed,
+            mark_failed=partial(_mark, epoch.directory, self._disk),
+            on_failure=on_failure,
+            release=release,
+        )
+
+    def _begun(self, epoch: Epoch, chain: Chain) -> Journal:
+        journal = Journal(epoch.directory / "entries", epoch.seq, self._disk)
+        try:
+            journal.write([chain.seal(kind, members)[0] for kind, members in epoch.first])
+            first = journal.unsynced()
+            journal.make_durable(first)
+            journal.synced(first)
+        except BaseException:
+            journal.close()
+            raise
+        return journal
+
+    def _members(self, log: str) -> dict[str, Any]:
+        """What an `open` entry says of this worker."""
+        settings = rfc8785.dumps(self._settings.model_dump(mode="json"))
+        return {
+            "config_sha256": hashlib.sha256(settings).hexdigest(),
+            "log_vkey": keys.vkey(log, self._log_key),
+            "record_keys": [self._signer.public_jwk],
+            "version": __version__,
+        }
+
+    def _seals(self, store: CheckpointStore | None, log: str, directory: Path) -> list[Seal]:
+        """What was ever signed for `log`, as far as this machine knows. A note that is not ours says
+        nothing here; the verifier judges it.
+        """
+        stored = store.latest(log) if store else None
+        seals = [stored] if stored else []
+        note, _ = files.checkpoint(directory)
+        if note is not None:
+            with suppress(ValueError):
+                checkpoint = notes.parse(note)
+                if checkpoint.log == log and notes.signed_by(checkpoint, self._log_key):
+                    seals.append((checkpoint.size, checkpoint.root))
+        return seals
+
+    def _room(self) -> int:
+        """What the quota leaves to this epoch. Counted once: what others write below `state` later is not."""
+        ledgers, quota = self._root.parent, self._settings.ledger.quota_bytes
+        used = sum(path.lstat().st_size for path in ledgers.rglob("*") if not path.is_dir())
+        if quota - used <= RESERVED:
+            raise EvidenceUnavailable(
+                f"{ledgers} holds {used} bytes: ledger.quota_bytes of {quota} leaves decisions no room above "
+                f"the {RESERVED} kept for heartbeats and closing"
+            )
+        return quota - used
+
+
+def _mark(directory: Path, disk: Disk, why: str) -> None:
+    try:
+        mark_failed(directory, why, disk)
+    except OSError as error:  # the next start reads the disk and not the cache, so it may still notice
+        log.exception("ledger_failure_not_marked", why=why, error=error.strerror)
