@@ -161,6 +161,7 @@ class Malformed(Struct, frozen=True):
     host: str = ""
     port: int = 0
     path: str = ""
+    source_address: str = ""
     trace_id: str = ""
     parent_span_id: str = ""
     sampled: bool = False

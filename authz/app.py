@@ -1,0 +1,201 @@
+"""Builds one worker out of its parts, starts them in order and stops them in reverse.
+
+One gRPC server, one event loop, one ledger. Everything the parts need is given to them here: time, keys,
+addresses. Called by `aegis serve`; returns the process's exit status.
+
+    keys -> ledger (lock, recovery) -> policy -> status server -> Check server            stopped in reverse
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from typing import Final
+
+import structlog
+import uuid_utils
+
+from authz import __version__
+from authz.config import Settings
+from authz.identity.jwt import Identifier
+from authz.ledger.opening import open_ledger
+from authz.ledger.writer import LedgerWriter, Observed
+from authz.pipeline import Authorizer
+from authz.policy.stage import PolicyStage, open_stage
+from authz.telemetry.http import StatusServer
+from authz.telemetry.metrics import Gauge, WorkerMetrics
+from authz.telemetry.observer import DecisionObserver
+from authz.telemetry.spans import Spans
+from authz.wire.server import CheckServer
+from authz.wire.service import Service
+
+log = structlog.get_logger(__name__)
+
+LOOK_EVERY_S: Final = 0.25
+EXIT_OK: Final = 0
+EXIT_LEDGER_FAILED: Final = 3  # restart: the next start recovers from disk
+
+
+async def serve(settings: Settings, *, accept_damage: bool = False) -> int:
+    """Run a worker until SIGTERM or SIGINT, or until its ledger fails.
+
+    Raises AegisError for whatever prevents the start.
+    """
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    worker = Worker(settings, stopping)
+    async with AsyncExitStack() as stack:
+        await worker.start(stack, accept_damage)
+        gc.collect()
+        gc.freeze()  # what lives from here on is requests: nothing old needs to be looked at again
+        log.info("worker_started", log=worker.ledger.log, address=settings.listen.check, version=__version__)
+        await worker.watch()
+        log.info("worker_stopping", log=worker.ledger.log, ledger_failed=worker.failed)
+    return EXIT_LEDGER_FAILED if worker.failed else EXIT_OK
+
+
+class Worker:
+    """The parts of one running worker, and what can be said about them from outside."""
+
+    ledger: LedgerWriter
+    policy: PolicyStage
+    service: Service
+    identifier: Identifier
+    server: CheckServer
+
+    def __init__(self, settings: Settings, stopping: asyncio.Event) -> None:
+        self.settings = settings
+        self.metrics = WorkerMetrics()
+        self.failed = False
+        self._stopping = stopping
+
+    async def start(self, stack: AsyncExitStack, accept_damage: bool) -> None:
+        """Start everything in order; `stack` stops it in reverse."""
+        settings = self.settings
+        spans = self._spans()
+        if spans is not None:
+            stack.callback(spans.close)
+        self.identifier = Identifier(
+            settings.identity,
+            jwks=settings.path(settings.identity.jwks),
+            protected=settings.protected,
+            wall=time.time,
+        )
+        self.ledger = open_ledger(
+            settings,
+            on_failure=self._ledger_failed,
+            observed=_Observed(self.metrics),
+            accept_damage=accept_damage,
+        )
+        stack.push_async_callback(self._close_ledger)
+        self.policy = open_stage(settings)
+        await self.policy.start()
+        stack.push_async_callback(self.policy.stop)
+        self.service = self._service(spans)
+        if settings.listen.metrics:
+            status = StatusServer(
+                settings.listen.metrics, self.metrics.registry(self._gauges), self.not_ready
+            )
+            stack.callback(status.close)
+        self.server = CheckServer(settings, self.service)
+        await self.server.start()
+        stack.push_async_callback(self.server.stop)
+
+    async def watch(self) -> None:
+        """Follow key files and readiness until the worker is to stop."""
+        while not self._stopping.is_set():
+            self.identifier.refresh()
+            self.server.set_serving(not self.not_ready())
+            try:
+                await asyncio.wait_for(self._stopping.wait(), LOOK_EVERY_S)
+            except TimeoutError:
+                continue
+
+    def not_ready(self) -> list[str]:
+        """Every reason why this worker should get no traffic; empty when it should."""
+        reasons = []
+        if self._stopping.is_set():
+            reasons.append("stopping")
+        if not self.ledger.healthy:
+            reasons.append("ledger: records cannot be written")
+        if not self.policy.revision and not self.policy.ready:
+            reasons.append("policy: no version is active")
+        elif not self.policy.ready and self.policy.staleness_s > self.settings.policy.grace_s:
+            reasons.append(f"policy: OPA has been away for {self.policy.staleness_s:.0f} s")
+        return reasons
+
+    def _service(self, spans: Spans | None) -> Service:
+        settings = self.settings
+        authorizer = Authorizer(
+            identify=self.identifier.identify,
+            policy=self.policy,
+            ledger=self.ledger,
+            now=lambda: datetime.now(UTC),
+            new_id=lambda: str(uuid_utils.uuid7()),
+            timeout_s=settings.policy.timeout_ms / 1000,
+            reply_after=settings.ledger.reply_after,
+            observer=DecisionObserver(self.metrics, spans),
+        )
+        return Service(settings, authorizer, self.metrics, self.ledger.count_refusal)
+
+    def _spans(self) -> Spans | None:
+        telemetry = self.settings.telemetry
+        if not telemetry.otlp_endpoint:
+            return None
+        service = {
+            "service.name": "aegis-worker",
+            "service.namespace": self.settings.deployment,
+            "service.instance.id": self.settings.worker,
+            "service.version": __version__,
+        }
+        return Spans.otlp(telemetry.otlp_endpoint, telemetry.sampling, service)
+
+    def _ledger_failed(self) -> None:
+        self.failed = True
+        self._stopping.set()
+
+    async def _close_ledger(self) -> None:
+        await self.ledger.close()
+
+    def _gauges(self) -> Iterator[Gauge]:
+        policy, ledger, cache = self.policy, self.ledger, self.policy.cache
+        yield "aegis_ready", "1 when the worker should get traffic.", float(not self.not_ready()), {}
+        yield "aegis_waiting_requests", "Requests being decided.", self.service.waiting, {}
+        names = {"version": policy.version, "digest": policy.digest}
+        yield "aegis_policy_info", "The active policy version.", 1, names
+        yield "aegis_policy_age_seconds", "Since the worker saw the active version.", policy.age_s, {}
+        yield "aegis_policy_staleness_seconds", "Since OPA said what is active.", policy.staleness_s, {}
+        yield "aegis_cache_entries", "Verdicts kept.", len(cache), {}
+        yield "aegis_cache_hits_total", "Verdicts given again.", cache.hits, {}
+        yield "aegis_cache_misses_total", "Cacheable questions that had no verdict.", cache.misses, {}
+        yield "aegis_cache_evictions_total", "Verdicts dropped for room.", cache.evictions, {}
+        shared = policy.flights.shared
+        yield "aegis_cache_shared_total", "Misses that waited for another's answer.", shared, {}
+        for reason, count in policy.engine_errors.items():
+            yield "aegis_engine_errors_total", "Questions without an answer.", count, {"reason_code": reason}
+        yield "aegis_ledger_entries", "Entries of the current log.", ledger.seq, {}
+        yield "aegis_ledger_healthy", "1 while records can be written.", float(ledger.healthy), {}
+        late = ledger.late_syncs
+        yield "aegis_ledger_late_syncs_total", "Times the sync bound was exceeded.", late, {}
+
+
+class _Observed(Observed):
+    """Puts what the writer measures into the worker's histograms."""
+
+    def __init__(self, metrics: WorkerMetrics) -> None:
+        self._write, self._sync = metrics.writes[""], metrics.syncs[""]
+        self._batch = metrics.batches[""]
+
+    def wrote(self, seconds: float) -> None:
+        self._write.observe(seconds)
+
+    def synced(self, seconds: float, entries: int) -> None:
+        self._sync.observe(seconds)
+        self._batch.observe(entries)

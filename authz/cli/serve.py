@@ -1,0 +1,99 @@
+"""`aegis serve`, `aegis follow`, `aegis config`: the long-running processes, and what they are told.
+
+For platform teams. A mistake in the settings, a key that cannot be used or an address that is taken ends with
+exit status 2 and one sentence; a worker whose ledger failed ends with 3 and is to be started again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from authz.config import Settings, load
+from authz.errors import AegisError
+
+ConfigFile = Annotated[Path | None, typer.Option("--config", "-c", help="Settings, a YAML file.")]
+EXIT_CANNOT_START = 2
+
+config = typer.Typer(no_args_is_help=True, help="Settings: check them, show them.")
+
+
+def serve(
+    file: ConfigFile = None,
+    accept_damage: Annotated[
+        bool,
+        typer.Option(
+            "--accept-damage", help="Go on in a new epoch although a checkpoint covers what is damaged."
+        ),
+    ] = False,
+) -> None:
+    """Run a worker: answer Envoy's Check requests, and record every decision."""
+    with explained():
+        settings = load(file)
+        from authz.app import serve as run  # here, so that other commands need not load gRPC
+
+        raise typer.Exit(_run(settings, lambda: run(settings, accept_damage=accept_damage)))
+
+
+def follow(file: ConfigFile = None) -> None:
+    """Run the follower: seal the ledgers with checkpoints, and serve the policy bundle to OPA."""
+    with explained():
+        settings = load(file)
+        from authz.followers.process import follow as run
+
+        raise typer.Exit(_run(settings, lambda: run(settings)) or 0)
+
+
+@config.command()
+def check(file: ConfigFile = None) -> None:
+    """Validate the settings and the environment's overrides."""
+    with explained():
+        load(file)
+        typer.echo(f"{file or 'defaults'}: ok")
+
+
+@config.command()
+def show(file: ConfigFile = None) -> None:
+    """Print the whole tree as it is in force, defaults included."""
+    with explained():
+        typer.echo(yaml.safe_dump(load(file).model_dump(mode="json"), sort_keys=False), nl=False)
+
+
+@config.command()
+def reference() -> None:
+    """Print every setting with its default and what it means."""
+    for line in describe(Settings, ""):
+        typer.echo(line)
+
+
+def describe(section: Any, prefix: str) -> Iterator[str]:
+    """One line a setting: name, default, meaning."""
+    for name, field in section.model_fields.items():
+        if hasattr(field.annotation, "model_fields"):
+            yield from describe(field.annotation, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name} = {field.default!s}\n    {field.description}"
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Turn the project's own errors into one sentence and exit status 2."""
+    try:
+        yield
+    except AegisError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(EXIT_CANNOT_START) from None
+
+
+def _run(settings: Settings, main: Callable[[], Coroutine[Any, Any, int]]) -> int:
+    import uvloop
+
+    from authz.telemetry import logs
+
+    logs.configure(settings.telemetry.log_level)
+    return uvloop.run(main())

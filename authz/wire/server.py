@@ -1,0 +1,147 @@
+"""The gRPC server of one worker: Authorization/Check as raw bytes, and grpc.health.v1.
+
+In: a Service. Out: an address that answers. Started and stopped by `app.py`. Whoever reaches Check can forge
+subjects and obtain signed records, so the default is a Unix socket that only its owner may open.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from pathlib import Path
+from typing import Any, Final
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from authz.config import Settings
+from authz.errors import ConfigError
+from authz.wire.service import Service
+
+SERVICE: Final = "envoy.service.auth.v3.Authorization"
+LONGEST_SOCKET_PATH: Final = 107  # bytes of sun_path on Linux, less its end (unix(7))
+GRACE_S: Final = 5.0  # for calls under way when the server stops; Envoy waits for less
+_ENVELOPE: Final = (
+    1 << 20
+)  # what a CheckRequest may hold besides headers, path and body: metadata, certificate
+
+
+class CheckServer:
+    """Serves `service` at `settings.listen.check` until `stop`."""
+
+    def __init__(self, settings: Settings, service: Service) -> None:
+        self.port = 0  # of TCP, once started
+        self._listen, self._state = settings.listen, settings.state
+        limits = settings.limits
+        largest = limits.body_bytes + limits.header_bytes + limits.path_bytes + _ENVELOPE
+        self._server = grpc.aio.server(
+            options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", largest)]
+        )
+        self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # absent from its stubs
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        self._server.add_generic_rpc_handlers((_handlers(service),))
+        self._serving: bool | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Bind and serve. Raises ConfigError naming the address that cannot be had."""
+        await self._health.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
+        address = self._listen.check
+        if address.startswith("unix:"):
+            self._bind_socket(self._state / address.removeprefix("unix:"))
+        else:
+            self.port = self._bind(address, address)
+        await self._server.start()
+
+    def set_serving(self, serving: bool) -> None:
+        """Say to health checks whether this worker should get traffic."""
+        if serving is self._serving:
+            return
+        self._serving = serving
+        task = asyncio.get_running_loop().create_task(self._tell(serving), name="health")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def stop(self) -> None:
+        """NOT_SERVING for longer than Envoy's health-check interval, then finish what is under way."""
+        await asyncio.gather(*self._tasks)
+        await self._tell(False)
+        await asyncio.sleep(self._listen.drain_s if self._serving else 0.0)
+        await self._server.stop(GRACE_S)
+
+    async def _tell(self, serving: bool) -> None:
+        state = health_pb2.HealthCheckResponse
+        for name in ("", SERVICE):
+            await self._health.set(name, state.SERVING if serving else state.NOT_SERVING)
+
+    def _bind(self, address: str, shown: str) -> int:
+        try:
+            return int(self._server.add_insecure_port(address))
+        except RuntimeError:
+            raise ConfigError(
+                f"listen.check: {shown} cannot be had: it is taken, or not an address"
+            ) from None
+
+    def _bind_socket(self, path: Path) -> None:
+        path = path.absolute()
+        if len(os.fsencode(path)) > LONGEST_SOCKET_PATH:
+            raise ConfigError(
+                f"listen.check: {path} is longer than {LONGEST_SOCKET_PATH} bytes: no socket can be there"
+            )
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise ConfigError(f"listen.check: {path.parent}: {error.strerror}") from None
+        _remove_stale(path)
+        before = os.umask(0o177)  # the socket is its owner's from the first moment
+        try:
+            self._bind(f"unix:{path}", str(path))
+        finally:
+            os.umask(before)
+
+
+def _remove_stale(path: Path) -> None:
+    """Take away a socket that nobody listens on. Raises ConfigError when somebody does, or for a file."""
+    if not path.exists() and not path.is_symlink():
+        return
+    if not path.is_socket():
+        raise ConfigError(f"listen.check: {path} exists and is not a socket")
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(str(path))
+        except (ConnectionRefusedError, FileNotFoundError):
+            path.unlink(missing_ok=True)
+            return
+        except OSError as error:
+            raise ConfigError(f"listen.check: {path}: {error.strerror or error}") from None
+    raise ConfigError(f"listen.check: {path}: another worker answers there")
+
+
+class _GrpcCall:
+    """`service.Call` over grpcio's context."""
+
+    __slots__ = ("_context",)
+
+    def __init__(self, context: Any) -> None:
+        self._context = context
+
+    def time_left(self) -> float | None:
+        left: float | None = self._context.time_remaining()
+        return left
+
+    def traceparent(self) -> str:
+        for name, value in self._context.invocation_metadata() or ():
+            if name == "traceparent":
+                return value if isinstance(value, str) else ""
+        return ""
+
+
+def _handlers(service: Service) -> Any:
+    async def check(message: bytes, context: Any) -> bytes:
+        return await service.handle(message, _GrpcCall(context))
+
+    return grpc.method_handlers_generic_handler(
+        SERVICE, {"Check": grpc.unary_unary_rpc_method_handler(check)}
+    )

@@ -1,0 +1,126 @@
+"""One call from bytes to bytes, whatever carries them: bound, read, decide, reply.
+
+In: a serialised CheckRequest and what its call says of time and trace. Out: a serialised CheckResponse,
+always: a fault of ours is a refusal. Called by `server.py`; knows no gRPC. It must never answer with an allow
+that did not come out of the pipeline with a Receipt.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol
+
+import structlog
+
+from authz.config import Settings
+from authz.errors import EvidenceUnavailable
+from authz.telemetry.metrics import WorkerMetrics
+from authz.values import Malformed, Reason, Receipt, Request
+from authz.wire.extauthz import read
+from authz.wire.reply import Replies, refusal
+
+log = structlog.get_logger(__name__)
+
+UNKNOWN_SOURCE: Final = "unknown"
+
+
+class Call(Protocol):
+    """What the transport knows of one call."""
+
+    def time_left(self) -> float | None:
+        """Seconds until the caller gives up; None if it never does."""
+        ...
+
+    def traceparent(self) -> str:
+        """The call's own `traceparent`, "" without one."""
+        ...
+
+
+class Decides(Protocol):
+    """The pipeline (`pipeline.Authorizer`)."""
+
+    def decide(self, request: Request | Malformed, time_left_s: float) -> Awaitable[Receipt]: ...
+
+
+class Service:
+    """Answers calls; holds who waits. `count_refusal(reason, source)` tells the ledger's next heartbeat."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        authorizer: Decides,
+        metrics: WorkerMetrics,
+        count_refusal: Callable[[str, str], None],
+        new_trace_id: Callable[[], str] = lambda: os.urandom(16).hex(),
+    ) -> None:
+        self.waiting = 0
+        self._limits = settings.limits
+        self._most = settings.listen.waiting
+        self._share = max(1, int(settings.listen.waiting * settings.listen.source_share))
+        self._sources: dict[str, int] = {}
+        self._authorizer = authorizer
+        self._metrics = metrics
+        self._count_refusal = count_refusal
+        self._new_trace_id = new_trace_id
+        self._replies = Replies(
+            full=settings.reply.denial_detail == "full",
+            credentials=("authorization",) if settings.identity.use_authorization else (),
+        )
+        self._stages = [metrics.stages[name] for name in ("read", "reply", "total")]
+
+    async def handle(self, message: bytes, call: Call) -> bytes:
+        """The answer to one Check. Cancellation passes through: what was appended stays appended."""
+        started = time.perf_counter()
+        source = UNKNOWN_SOURCE
+        try:
+            left = call.time_left()
+            request = read(message, self._limits, call.traceparent(), self._new_trace_id)
+            reading = time.perf_counter()
+            source = request.source_address or UNKNOWN_SOURCE
+            if (left is not None and left <= 0) or not self._enter(source):
+                return self._refuse(Reason.OVERLOADED, source)
+            try:
+                receipt = await self._authorizer.decide(request, math.inf if left is None else left)
+            finally:
+                self._leave(source)
+            replying = time.perf_counter()
+            answer = self._replies.reply(receipt, request)
+        except EvidenceUnavailable:
+            return self._refuse(Reason.EVIDENCE_UNAVAILABLE, source)
+        except Exception as error:  # nothing of ours may become a gRPC error, which hides what happened
+            log.exception("check_failed", error=type(error).__name__)
+            return self._refuse(Reason.INTERNAL_ERROR, source)
+        self._observe(started, reading, replying)
+        return answer
+
+    def _enter(self, source: str) -> bool:
+        """Whether one more of `source` may wait; it then counts until `_leave`."""
+        held = self._sources.get(source, 0)
+        if self.waiting >= self._most or held >= self._share:
+            return False
+        self.waiting += 1
+        self._sources[source] = held + 1
+        return True
+
+    def _leave(self, source: str) -> None:
+        self.waiting -= 1
+        held = self._sources[source] - 1
+        if held:
+            self._sources[source] = held
+        else:
+            del self._sources[source]
+
+    def _refuse(self, reason: Reason, source: str) -> bytes:
+        self._metrics.count_refusal(reason)
+        self._count_refusal(reason, source)
+        return refusal(reason)
+
+    def _observe(self, started: float, reading: float, replying: float) -> None:
+        now = time.perf_counter()
+        read_stage, reply_stage, total = self._stages
+        read_stage.observe(reading - started)
+        reply_stage.observe(now - replying)
+        total.observe(now - started)
