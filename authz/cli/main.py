@@ -1,0 +1,21 @@
+"""The `aegis` command: what each process and each person calls. One module a group; this one lists them."""
+
+from __future__ import annotations
+
+import typer
+
+from authz.cli import ledger, policy, serve, up
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Egress authorizer for AI agents behind Envoy, with evidence that outsiders can verify.",
+)
+app.command()(serve.serve)
+app.command()(serve.follow)
+app.command()(ledger.verify)
+app.command()(ledger.show)
+app.command()(up.up)
+app.add_typer(serve.config, name="config")
+app.add_typer(policy.app, name="policy")
+app.add_typer(ledger.keys, name="keys")
