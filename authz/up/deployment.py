@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import httpx
 import yaml
 
 from authz.config import Settings, load
@@ -26,6 +25,7 @@ from authz.up import gateway
 from authz.up.issuer import SampleIssuer
 from authz.up.places import LOOPBACK, Places, Ports
 from authz.up.policies import publish
+from authz.up.probe import answers
 from authz.up.processes import Processes, StartFailed
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -63,8 +63,8 @@ class Deployment:
 
     def start_follower(self) -> None:
         self.processes.start("follower", str(program("aegis")), "follow", "--config", str(self.config))
-        url = f"http://{self.settings.follower.metrics}/readyz"
-        self.processes.wait("follower", lambda: answers(url), "being ready")
+        address = self.settings.follower.metrics
+        self.processes.wait("follower", lambda: answers(address, "/readyz"), "being ready")
 
     def start_opa(self) -> None:
         config = self.places.run / "opa.json"
@@ -74,14 +74,14 @@ class Deployment:
         self.processes.wait("opa", self.opa_ready, "having the policy")
 
     def opa_ready(self) -> bool:
-        return answers("http://opa/health?bundles", self.places.opa_socket)
+        return answers(self.places.opa_socket, "/health?bundles")
 
     def start_worker(self) -> None:
         self.processes.start("worker", str(program("aegis")), "serve", "--config", str(self.config))
         self.processes.wait("worker", self.worker_ready, "being ready")
 
     def worker_ready(self) -> bool:
-        return answers(f"http://{self.settings.listen.metrics}/readyz")
+        return answers(self.settings.listen.metrics, "/readyz")
 
     def start_envoy(self, tree: dict[str, Any] | None = None, name: str = "envoy") -> None:
         """Start Envoy with `tree`, by default the reference gateway before the sample upstream."""
@@ -90,7 +90,7 @@ class Deployment:
         gateway.write(tree, config)
         admin = Path(tree["admin"]["address"]["pipe"]["path"])
         self.processes.start(name, *gateway.command(program("envoy"), config))
-        self.processes.wait(name, lambda: answers("http://envoy/ready", admin), "being ready")
+        self.processes.wait(name, lambda: answers(admin, "/ready"), "being ready")
 
     def addresses(self, listen: int, name: str = "envoy", upstream: int | None = None) -> gateway.Addresses:
         return gateway.Addresses(
@@ -161,13 +161,3 @@ def program(name: str) -> Path:
     if found is None:
         raise StartFailed(f"there is no `{name}`, neither beside {sys.executable} nor on PATH: run `make up`")
     return Path(found)
-
-
-def answers(url: str, uds: Path | None = None) -> bool:
-    """Whether `url` answers 200 now, over the Unix socket `uds` if given."""
-    transport = httpx.HTTPTransport(uds=str(uds) if uds else None, verify=False)  # plain HTTP only
-    try:
-        with httpx.Client(transport=transport, timeout=2, trust_env=False) as client:
-            return client.get(url).status_code == 200
-    except httpx.TransportError:
-        return False

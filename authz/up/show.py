@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -14,7 +15,7 @@ from rich.table import Table
 from authz.up.proof import Verification
 from authz.up.traffic import EHR, PAYMENTS, Outcome
 
-_WIDTH: Final = 150  # of a table where the terminal's own is not known
+_WIDTH: Final = 160  # of a table where the terminal's own is not known
 _STYLES: Final = {"allow": "green", "deny": "red", "approval_needed": "yellow"}
 
 
@@ -24,26 +25,24 @@ def console() -> Console:
 
 
 def table(outcomes: Sequence[Outcome]) -> Table:
-    """One row an attempt. A record's place is the epoch's last eight digits and the entry's number."""
-    shown = Table(title="What the agents tried", title_justify="left", pad_edge=False)
-    for name in ("agent", "tries", "request", "decision", "reason", "rule", "cache"):
+    """One row an attempt: who tried what, what was decided and why, where the record is."""
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for name in ("agent", "tries", "decision", "reason", "rule"):
         shown.add_column(name, overflow="fold")
-    for name in ("HTTP", "ms", "record"):
+    for name in ("cache", "HTTP", "ms", "record"):
         shown.add_column(name, justify="right", no_wrap=True)
     for outcome in outcomes:
         shown.add_row(*_cells(outcome))
-        for fault in outcome.faults:
-            shown.add_row("", f"[bold red]NOT AS EXPECTED: {escape(fault)}[/]")
     return shown
 
 
 def _cells(outcome: Outcome) -> list[str]:
     attempt, record = outcome.attempt, outcome.record
     decision = record.get("decision", "?")
+    request = f"{attempt.method} {attempt.url.removeprefix('http://')}"
     return [
         attempt.agent,
-        attempt.tries,
-        escape(f"{attempt.method} {attempt.url.removeprefix('http://')}"),
+        f"{attempt.tries}\n[dim]{escape(request)}[/]",
         f"[{_STYLES.get(decision, 'red')}]{decision}[/]",
         record.get("reason_code", "?"),
         escape(record.get("rule", "?")),
@@ -54,9 +53,23 @@ def _cells(outcome: Outcome) -> list[str]:
     ]
 
 
+def faults(outcomes: Sequence[Outcome]) -> str:
+    """What was not as expected, a line each."""
+    return escape(
+        "\n".join(
+            f"NOT AS EXPECTED: {outcome.attempt.agent} {outcome.attempt.tries}: {fault}"
+            for outcome in outcomes
+            for fault in outcome.faults
+        )
+    )
+
+
 def place(record: dict[str, Any]) -> str:
-    """Where a record is, short: `...89abcdef #12`."""
-    return f"…{record['log'][-8:]} #{record['seq']}" if record else "none"
+    """Where a record is: the worker, the end of the epoch's name, and the entry's number."""
+    if not record:
+        return "none"
+    _, worker, epoch = record["log"].split("/")
+    return f"{worker}/…{epoch[-4:]} #{record['seq']}"
 
 
 def verified(result: Verification) -> str:

@@ -86,8 +86,12 @@ def _play(deployment: Deployment, issuer: SampleIssuer, console: Console) -> boo
         outcomes += agents.play(with_engine_again(issuer))
     finally:
         agents.close()
+    console.print()
     console.print(show.table(outcomes))
-    return not any(outcome.faults for outcome in outcomes)
+    faults = show.faults(outcomes)
+    if faults:
+        console.print(f"[bold red]{faults}[/]")
+    return not faults
 
 
 def _prove(deployment: Deployment, console: Console) -> bool:
