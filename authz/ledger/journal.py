@@ -154,9 +154,7 @@ class Journal:
             try:
                 self._disk.truncate(self._open[-1], self._size)
             except OSError as error:
-                raise Torn(
-                    error.errno, f"an unfinished line could not be taken back: {error.strerror}"
-                ) from error
+                raise Torn(error.errno, f"an unfinished line stays: {error.strerror}") from error
 
     def _roll(self) -> None:
         if len(self._open) == MAX_UNSYNCED_SEGMENTS:

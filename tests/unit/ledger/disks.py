@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 from authz.ledger.journal import Disk
 
 
 class HungDisk(Disk):
-    """`hang()` makes every later sync wait for `release()`."""
+    """`hang()` makes every later sync wait for `release()`; `waiting` is set while one does."""
 
     def __init__(self) -> None:
         self._free = threading.Event()
         self._free.set()
+        self.waiting = threading.Event()
         self.syncs = 0
 
     def hang(self) -> None:
@@ -26,7 +29,9 @@ class HungDisk(Disk):
         self._free.set()
 
     def sync(self, fd: int) -> None:
-        assert self._free.wait(30), "nobody released the disk"
+        if not self._free.is_set():
+            self.waiting.set()
+            assert self._free.wait(60), "nobody released the disk"
         self.syncs += 1
         super().sync(fd)
 
@@ -37,6 +42,10 @@ class FailingDisk(Disk):
     def __init__(self, number: int = errno.EIO) -> None:
         self.broken: set[str] = set()
         self._number = number
+
+    def open(self, path: Path, *, new: bool) -> int:
+        self._fail("open", path)
+        return super().open(path, new=new)
 
     def write(self, fd: int, data: memoryview) -> int:
         self._fail("write")
@@ -50,20 +59,25 @@ class FailingDisk(Disk):
         self._fail("sync")
         super().sync(fd)
 
-    def _fail(self, call: str) -> None:
+    def make_directory(self, path: Path) -> None:
+        self._fail("make_directory", path)
+        super().make_directory(path)
+
+    def _fail(self, call: str, path: Path | None = None) -> None:
         if call in self.broken:
-            raise OSError(self._number, os.strerror(self._number))
+            raise OSError(self._number, os.strerror(self._number), path and str(path))
 
 
 class FullDisk(Disk):
     """Has `room` bytes left: a write takes what fits, the next one fails with ENOSPC.
 
-    `seen` is called between the two, when other processes can read what was taken.
+    `seen` is called between the two, when other processes can read what was taken. `stuck`: what was taken
+    cannot be taken back either.
     """
 
-    def __init__(self, room: int, seen: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, room: int, seen: Callable[[], None] = lambda: None, *, stuck: bool = False) -> None:
         self.room = room
-        self._seen = seen
+        self._seen, self._stuck = seen, stuck
 
     def write(self, fd: int, data: memoryview) -> int:
         if not self.room:
@@ -74,6 +88,8 @@ class FullDisk(Disk):
         return taken
 
     def truncate(self, fd: int, size: int) -> None:
+        if self._stuck:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
         self.room += os.fstat(fd).st_size - size
         super().truncate(fd, size)
 
@@ -88,47 +104,57 @@ class MiserlyDisk(Disk):
         return super().write(fd, data[: self._most])
 
 
-class Killed(BaseException):
-    """The process died here."""
-
-
 class MortalDisk(Disk):
-    """Dies at its `last`-th call: a write does a part first, and nothing is done after death."""
+    """Kills this process with SIGKILL at its `last`-th call: before it, or when a part of a write is done."""
 
     def __init__(self, last: int, part: float = 0.5) -> None:
         self.calls, self._last, self._part = 0, last, part
+        self._lock = threading.Lock()
 
-    @property
-    def dead(self) -> bool:
-        return self.calls >= self._last
-
-    def _dies(self) -> bool:
-        self.calls += 1
-        return self.dead
-
-    def open(self, path: Path) -> int:
-        if self._dies():
-            raise Killed
-        return super().open(path)
+    def open(self, path: Path, *, new: bool) -> int:
+        self._live()
+        return super().open(path, new=new)
 
     def write(self, fd: int, data: memoryview) -> int:
         if self._dies():
-            if self.calls == self._last:
-                super().write(fd, data[: int(len(data) * self._part)])
-            raise Killed
+            super().write(fd, data[: int(len(data) * self._part)])
+            _die()
         return super().write(fd, data)
 
     def truncate(self, fd: int, size: int) -> None:
-        if self._dies():
-            raise Killed
+        self._live()
         super().truncate(fd, size)
 
     def sync(self, fd: int) -> None:
-        if self._dies():
-            raise Killed
+        self._live()
         super().sync(fd)
 
+    def close(self, fd: int) -> None:
+        self._live()
+        super().close(fd)
+
+    def make_directory(self, path: Path) -> None:
+        self._live()
+        super().make_directory(path)
+
+    def remove(self, path: Path) -> None:
+        self._live()
+        super().remove(path)
+
     def sync_directory(self, path: Path) -> None:
-        if self._dies():
-            raise Killed
+        self._live()
         super().sync_directory(path)
+
+    def _dies(self) -> bool:
+        with self._lock:
+            self.calls += 1
+            return self.calls == self._last
+
+    def _live(self) -> None:
+        if self._dies():
+            _die()
+
+
+def _die() -> NoReturn:
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError("still alive")

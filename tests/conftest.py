@@ -1,0 +1,19 @@
+"""What any test may ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.workers import Worker
+
+
+@pytest.fixture
+def worker(tmp_path: Path) -> Iterator[Worker]:
+    """A worker's ledger, found whole on disk after the test unless that judged it itself."""
+    made = Worker(tmp_path / "var")
+    yield made
+    if made.root.is_dir() and not made.judged:
+        made.check()

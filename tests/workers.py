@@ -1,0 +1,123 @@
+"""A worker's ledger in a scratch directory: opened as the product opens it, judged from disk as others do.
+
+worker = Worker(tmp_path / "var")
+async with worker.running() as ledger:
+    await ledger.append("decision", decision(1))
+worker.check()                                     our verifier and the independent one agree: whole
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from authz.config import Settings
+from authz.followers.seal import Sealer
+from authz.ledger import keys
+from authz.ledger.checkpoints import CheckpointStore
+from authz.ledger.journal import Disk
+from authz.ledger.opening import open_ledger
+from authz.ledger.writer import LedgerWriter, Observed
+from tests import ledgers
+from tests.unit.ledger import oracle
+
+Entry = dict[str, Any]
+
+
+def decision(number: int, **members: Any) -> Entry:
+    """The members of a decision as the pipeline gives them."""
+    whole = ledgers.decision(number) | members
+    del whole["kind"]
+    return whole
+
+
+class Worker:
+    """`worker-0` of deployment `aegis.test` below `state`, with keys. `ledger`: settings of that section."""
+
+    def __init__(self, state: Path, **ledger: Any) -> None:
+        self.state, self.failures = state, 0
+        self.judged = False  # a test that damages the ledger, or judges it itself, says so
+        (state / "keys").mkdir(parents=True, exist_ok=True)
+        for name, seed in (("record", ledgers.RECORD_SEED), ("log", ledgers.LOG_SEED)):
+            file = state / "keys" / f"{name}.key"
+            file.write_text(seed.hex() + "\n")
+            file.chmod(0o600)
+        self.configure(**ledger)
+        self.root = self.settings.ledger_directory
+
+    def configure(self, **ledger: Any) -> None:
+        """Settings of the section `ledger` for what is opened next."""
+        self.settings = Settings(deployment="aegis.test", worker="worker-0", state=self.state, ledger=ledger)
+
+    def open(self, disk: Disk | None = None, observed: Observed | None = None, **how: Any) -> LedgerWriter:
+        """`how`: more arguments of `open_ledger`."""
+
+        def failed() -> None:
+            self.failures += 1
+
+        return open_ledger(
+            self.settings, on_failure=failed, observed=observed or Observed(), disk=disk, **how
+        )
+
+    @asynccontextmanager
+    async def running(self, disk: Disk | None = None, **how: Any) -> AsyncIterator[LedgerWriter]:
+        """Opened, and closed at the end."""
+        writer = self.open(disk, **how)
+        try:
+            yield writer
+        finally:
+            await writer.close()
+
+    @asynccontextmanager
+    async def doomed(self, disk: Disk | None = None, **how: Any) -> AsyncIterator[LedgerWriter]:
+        """Opened, and killed at the end: its bytes are left, no `close`, and a lock that nobody holds."""
+        writer = self.open(disk, **how)
+        try:
+            yield writer
+        finally:
+            await kill(writer)
+
+    @property
+    def epochs(self) -> list[Path]:
+        return oracle.epochs(self.root)
+
+    def segment(self, epoch: int = -1) -> Path:
+        """The newest segment of an epoch."""
+        return sorted((self.epochs[epoch] / "entries").glob("*.jsonl"))[-1]
+
+    def history(self) -> list[list[Entry]]:
+        """Every entry of every epoch, read by the oracle."""
+        return oracle.history(self.root, keys.public_key(ledgers.RECORD_SEED))
+
+    def check(self) -> list[list[Entry]]:
+        """Our verifier and the oracle find the ledger whole; the oracle's `history`."""
+        report = ledgers.check(self.root)
+        assert report.verified, report.first_fault
+        return self.history()
+
+    def kinds(self, epoch: int = -1) -> list[str]:
+        return [entry["kind"] for entry in self.check()[epoch]]
+
+    def seal(self) -> None:
+        """One round of a follower of its own."""
+        store = CheckpointStore(self.settings.path(self.settings.follower.checkpoint_store))
+        sealer = Sealer(self.root.parent, self.settings.deployment, store, ledgers.LOG_SEED)
+        try:
+            sealer.round()
+        finally:
+            sealer.close()
+            store.close()
+
+
+async def kill(writer: LedgerWriter) -> None:
+    """What SIGKILL does, as far as one process can do it to a part of itself."""
+    writer._pulse._timer.cancel()
+    writer._waiters.stop()
+    if writer._sync_timer:
+        writer._sync_timer.cancel()
+    writer._sync.end()
+    await writer._sync.ended.wait()
+    writer._journal.close()
+    writer._release()
