@@ -139,11 +139,9 @@ async def _run(settings: Settings, sealing: Sealing, listener: socket.socket) ->
         asyncio.create_task(server.serve(sockets=[listener]), name="bundles"),
     ]
     stopping = asyncio.create_task(stop.wait())
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
     log.info("follower_started", bundles=settings.follower.bundles, ledgers=str(settings.state / "ledger"))
-    await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
+    with _signals(stop):
+        await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
     for task in tasks:
         if task.done():
             log.error("task_ended", task=task.get_name())
@@ -155,6 +153,20 @@ async def _run(settings: Settings, sealing: Sealing, listener: socket.socket) ->
     for task in tasks:
         if task.done():
             task.result()
+
+
+@contextmanager
+def _signals(stop: asyncio.Event) -> Iterator[None]:
+    """The first signal sets `stop`; another one ends the process as if nobody listened."""
+    loop = asyncio.get_running_loop()
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    for number in numbers:
+        loop.add_signal_handler(number, stop.set)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)
 
 
 @contextmanager
@@ -174,11 +186,13 @@ def _locked(settings: Settings) -> Iterator[None]:
 def _listening(address: str) -> Iterator[socket.socket]:
     host, _, port = address.rpartition(":")
     host = host.strip("[]")
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise ConfigError(f"follower.bundles: {address}: not HOST:PORT")
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = socket.create_server((host, int(port)), family=family)
-    except (OSError, ValueError, OverflowError) as error:
-        raise ConfigError(f"follower.bundles: {address}: {error}") from None
+    except OSError as error:
+        raise ConfigError(f"follower.bundles: {address}: {error.strerror or error}") from None
     with listener:
         yield listener
 

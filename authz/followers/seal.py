@@ -57,12 +57,18 @@ class Sealer:
         self._disk = disk or Disk()
         self._open: dict[Path, _Epoch] = {}
         self._settled: set[Path] = set()
-        self.unsealed = self.sealed = self.broken = 0
+        self.sealed = self.broken = 0
+
+    @property
+    def unsealed(self) -> int:
+        return sum(epoch.unsealed for epoch in list(self._open.values()))
 
     def round(self) -> None:
         """Seal whatever is new. Raises IntegrityViolation; EvidenceUnavailable or OSError where something
-        cannot be read, synced or written: nothing was signed then that is not in the store.
+        cannot be read, synced or written, after the other epochs had their turn. Nothing was signed then that
+        is not in the store.
         """
+        unwell: OSError | EvidenceUnavailable | None = None
         places = self._places()
         self._check_gone({place.directory for place in places})
         for place in places:
@@ -76,7 +82,10 @@ class Sealer:
                 log.error("epoch_broken", log=place.log, what=str(violation))  # noqa: TRY400 - known already
                 self.broken += 1
                 self._settle(place)
-        self.unsealed = sum(epoch.unsealed for epoch in self._open.values())
+            except (OSError, EvidenceUnavailable) as error:
+                unwell = unwell or error
+        if unwell:
+            raise unwell
 
     def close(self) -> None:
         for epoch in self._open.values():
@@ -112,7 +121,8 @@ class Sealer:
             epoch = self._open[place.directory] = _Epoch(place, stored, note)
         if (place.directory / FAILED).exists():
             log.error("epoch_failed", log=place.log, unsealed=epoch.unsealed)
-            self._settle(place)  # what its worker could not sync is never signed
+            self.broken += 1
+            self._settle(place)  # what could not be synced is never signed
             return
         epoch.tail.advance()
         epoch.tail.check_signed()

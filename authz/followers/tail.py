@@ -84,6 +84,8 @@ class Tail:
         if self._fd >= 0 and number == self._number:
             self._check_file()
             return True
+        if self._fd >= 0 and os.fstat(self._fd).st_size > self._offset:
+            raise ValueError(f"more than {SEGMENT_ENTRIES} entries in a segment")
         try:
             fd = os.open(self._path(number), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -120,8 +122,6 @@ class Tail:
                 break
             self._take(line)
             self._offset += len(line) + 1
-        if self._full and self._offset < os.fstat(self._fd).st_size:
-            raise ValueError(f"more than {SEGMENT_ENTRIES} entries in a segment")
         if len(rest) > form.MAX_ENTRY:
             raise ValueError(f"longer than {form.MAX_ENTRY} bytes")
         if heir and not lines and not self._full:

@@ -61,8 +61,9 @@ def open_ledger(
         opening.make_directories()
         lock = Lock(root / "lock", f"{root}: another process writes this ledger")
         try:
+            room = opening.room()
             epoch = opening.recover(boot_id(), random, accept_damage=accept_damage)
-            return opening.writer(epoch, observed, on_failure, lock.release)
+            return opening.writer(epoch, room, observed, on_failure, lock.release)
         except BaseException:
             lock.release()
             raise
@@ -87,6 +88,19 @@ class _Opening:
                 self._disk.make_directory(path)
                 self._disk.sync_directory(path.parent)
 
+    def room(self) -> int | None:
+        """Bytes that the quota leaves now, None without one. What others write later is not counted."""
+        ledgers, quota = self._root.parent, self._settings.ledger.quota_bytes
+        if not quota:
+            return None
+        used = sum(path.lstat().st_size for path in ledgers.rglob("*") if not path.is_dir())
+        if quota - used <= RESERVED:
+            raise EvidenceUnavailable(
+                f"{ledgers} holds {used} bytes: ledger.quota_bytes of {quota} leaves decisions no room above "
+                f"the {RESERVED} kept for heartbeats and closing"
+            )
+        return quota - used
+
     def recover(self, boot_id: str, random: Callable[[int], bytes], *, accept_damage: bool) -> Epoch:
         path = self._settings.path(self._settings.follower.checkpoint_store)
         store = CheckpointStore(path, read_only=True) if path.exists() else None
@@ -108,13 +122,13 @@ class _Opening:
     def writer(
         self,
         epoch: Epoch,
+        room: int | None,
         observed: Observed,
         on_failure: Callable[[], None],
         release: Callable[[], None],
     ) -> LedgerWriter:
         """Write and sync the epoch's first entries, then hand over."""
         ledger = self._settings.ledger
-        room = self._room() if ledger.quota_bytes else None
         chain = Chain(
             epoch.log,
             epoch.seq,
@@ -175,17 +189,6 @@ class _Opening:
                 if checkpoint.log == log and notes.signed_by(checkpoint, self._log_key):
                     seals.append((checkpoint.size, checkpoint.root))
         return seals
-
-    def _room(self) -> int:
-        """What the quota leaves to this epoch. Counted once: what others write below `state` later is not."""
-        ledgers, quota = self._root.parent, self._settings.ledger.quota_bytes
-        used = sum(path.lstat().st_size for path in ledgers.rglob("*") if not path.is_dir())
-        if quota - used <= RESERVED:
-            raise EvidenceUnavailable(
-                f"{ledgers} holds {used} bytes: ledger.quota_bytes of {quota} leaves decisions no room above "
-                f"the {RESERVED} kept for heartbeats and closing"
-            )
-        return quota - used
 
 
 def _mark(directory: Path, disk: Disk, why: str) -> None:

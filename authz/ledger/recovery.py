@@ -127,11 +127,11 @@ class Recovery:
             return f"rolled back: {found.sealed} entries were sealed, the disk holds {found.size}"
         if found.size == 0:
             return "no entry is there"
+        if (found.directory / FAILED).exists():
+            return "a sync failed"
         if found.closed:
             return ""
         opened, now = found.opened, self._facts.opening(found.log)
-        if (found.directory / FAILED).exists():
-            return "a sync failed"
         if opened.get("directory_id") != self._facts.directory_id(found.directory):
             return "the directory was copied or restored"
         if opened.get("boot_id") != self._facts.boot_id:
