@@ -3,8 +3,8 @@
     strings, booleans, arrays, objects, integers with |n| <= 2^53-1; ASCII member names, sorted
     no floats, no nulls, no duplicate names, no white space
 
-On this profile orjson with sorted keys is RFC 8785 (a property test compares them). `encode` trusts its caller
-to stay inside the profile, since its values come from typed stages; `parse` trusts nobody.
+On this profile orjson with sorted keys is RFC 8785 (a property test compares them). `encode` trusts its
+caller to stay inside the profile, since its values come from typed stages; `parse` trusts nobody.
 """
 
 from __future__ import annotations

@@ -10,19 +10,21 @@ entries that lie, logs that end too early, segments without signatures (quickly,
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from authz import canonical
-from authz.ledger import keys, merkle, notes, verify
+from authz.ledger import keys, merkle, notes, trust, verify
 from authz.ledger.entry import encode
 from authz.ledger.journal import SEGMENT_ENTRIES, segment_name
-from authz.ledger.report import Report
+from authz.ledger.report import Fault, Report
 from authz.ledger.signer import Signer
 from authz.ledger.trust import Trust
 
 RECORD_SEED, LOG_SEED, OTHER_SEED = (bytes([number]) * 32 for number in (1, 2, 3))
+VECTORS = Path(__file__).parent / "vectors" / "ledger"
 WORKER = "aegis.test/worker-0"
 EPOCH = "20260101T000000Z-0000000000000000"
 LATER_EPOCH = "20260102T000000Z-0000000000000001"
@@ -86,14 +88,26 @@ def write(
     epoch: str = EPOCH,
     signer: Signer | None = SIGNER,
     sealed: bool = True,
+    closed: bool = False,
 ) -> Path:
     """An epoch of WORKER below `root`, under a checkpoint over all of it; returns its directory."""
     directory = root / "worker-0" / epoch
     log = f"{WORKER}/{epoch}"
-    store(directory, list(chain(story(entries) if isinstance(entries, int) else entries, log, signer)))
+    said = story(entries, closed=closed) if isinstance(entries, int) else entries
+    store(directory, list(chain(said, log, signer)))
     if sealed:
         seal(directory, log)
     return directory
+
+
+def write_long(root: Path, entries: int) -> Path:
+    """A sealed epoch of short entries without signatures, for level 2: 5 us an entry instead of 60."""
+
+    def said() -> Iterator[Members]:
+        yield {"kind": "open"}
+        yield from ({"kind": "heartbeat"} for _ in range(entries - 1))
+
+    return write(root, said(), signer=None)
 
 
 def follow(root: Path, old: Path, **said: Any) -> Path:
@@ -111,6 +125,16 @@ def read(epoch: Path) -> list[bytes]:
     """The stored entries, whatever they are."""
     stored = [file.read_bytes() for file in sorted((epoch / "entries").glob("*.jsonl"))]
     return b"".join(stored).split(b"\n")[:-1]
+
+
+def members(epoch: Path) -> list[Members]:
+    """The stored entries, read."""
+    return [canonical.parse(entry) for entry in read(epoch)]
+
+
+def leaf(epoch: Path, seq: int) -> str:
+    """The hash (hex) of a stored entry."""
+    return merkle.leaf_hash(read(epoch)[seq]).hex()
 
 
 def store(epoch: Path, entries: list[bytes]) -> None:
@@ -140,12 +164,12 @@ def edit(epoch: Path, change: Callable[[list[bytes]], None]) -> None:
 
 def rechain(epoch: Path, change: Callable[[list[Members]], None], signer: Signer | None = None) -> None:
     """Change members and make every place, link and root agree again: all that can be had without keys."""
-    members = [canonical.parse(entry) for entry in read(epoch)]
-    change(members)
+    changed = members(epoch)
+    change(changed)
     log = f"{WORKER}/{epoch.name}"
     fresh = [
         {name: value for name, value in entry.items() if name not in ("seq", "previous_entry_hash")}
-        for entry in members
+        for entry in changed
     ]
     if signer is not None:
         for entry in fresh:
@@ -159,6 +183,21 @@ def rechain(epoch: Path, change: Callable[[list[Members]], None], signer: Signer
     store(epoch, entries)
 
 
-def check(path: Path, level: int = 3) -> Report:
+def check(path: Path, level: int = 3, pinned: Trust = TRUST) -> Report:
     """Verify with the tests' trust; `path` is one log or a tree."""
-    return verify.verify(path, TRUST, level)
+    return verify.verify(path, pinned, level)
+
+
+def found(path: Path, level: int = 3) -> Fault:
+    """The fault that verification must find."""
+    report = check(path, level)
+    assert not report.verified
+    assert report.first_fault is not None
+    return report.first_fault
+
+
+def published(root: Path) -> tuple[Path, Trust]:
+    """A copy of the published ledger where its name says, and the keys it is to be verified with."""
+    epoch = root / "worker-0" / "20260101T000000Z-0011223344556677"
+    shutil.copytree(VECTORS, epoch, copy_function=shutil.copyfile)
+    return epoch, trust.load(VECTORS / "trust.json")

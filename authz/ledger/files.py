@@ -76,26 +76,20 @@ def segments(log: Path) -> Listing:
     if not stat.S_ISDIR(os.lstat(directory).st_mode):
         return Listing((), Fault("not a directory", str(directory)), ())
     names = sorted(os.listdir(directory))
-    numbered = [name for name in names if name.endswith(".jsonl")]
-    others = tuple(name for name in names if not name.endswith(".jsonl"))
+    numbered = [name for name in names if _SEGMENT.fullmatch(name)]
+    others = tuple(name for name in names if not _SEGMENT.fullmatch(name))
     files: list[Path] = []
     for number, name in enumerate(numbered):
         seq = number * SEGMENT_ENTRIES
         file = directory / segment_name(seq)
-        what = _objection(name, file)
-        if what:
-            return Listing(tuple(files), Fault(what, str(file), seq=seq), others)
+        if name != file.name:
+            return Listing(
+                tuple(files), Fault("missing: later entries are there", str(file), seq=seq), others
+            )
+        if not stat.S_ISREG(os.lstat(file).st_mode):
+            return Listing(tuple(files), Fault("not a regular file", str(file), seq=seq), others)
         files.append(file)
     return Listing(tuple(files), None, others)
-
-
-def _objection(name: str, expected: Path) -> str:
-    """Why `name` is not the next segment, "" if it is."""
-    if not _SEGMENT.fullmatch(name):
-        return f"{name!r} stands here, which no segment is called"
-    if name != expected.name:
-        return "missing: later entries are there"
-    return "" if stat.S_ISREG(os.lstat(expected).st_mode) else "not a regular file"
 
 
 def checkpoint(log: Path) -> tuple[bytes | None, Fault | None]:
