@@ -74,6 +74,7 @@ class Worker:
         self.settings = settings
         self.metrics = WorkerMetrics()
         self.failed = False
+        self._listening = False
         self._stopping = stopping
 
     async def start(self, stack: AsyncExitStack, accept_damage: bool) -> None:
@@ -107,6 +108,7 @@ class Worker:
         self.server = CheckServer(settings, self.service)
         await self.server.start()
         stack.push_async_callback(self.server.stop)
+        self._listening = True
 
     async def watch(self) -> None:
         """Follow key files and readiness until the worker is to stop."""
@@ -121,6 +123,8 @@ class Worker:
     def not_ready(self) -> list[str]:
         """Every reason why this worker should get no traffic; empty when it should."""
         reasons = []
+        if not self._listening:
+            reasons.append("starting")
         if self._stopping.is_set():
             reasons.append("stopping")
         if not self.ledger.healthy:
