@@ -15,7 +15,7 @@ from rich.table import Table
 from authz.up.proof import Verification
 from authz.up.traffic import EHR, PAYMENTS, Outcome
 
-_WIDTH: Final = 160  # of a table where the terminal's own is not known
+_WIDTH: Final = 140  # of a table where the terminal's own is not known
 _STYLES: Final = {"allow": "green", "deny": "red", "approval_needed": "yellow"}
 
 
@@ -26,8 +26,8 @@ def console() -> Console:
 
 def table(outcomes: Sequence[Outcome]) -> Table:
     """One row an attempt: who tried what, what was decided and why, where the record is."""
-    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    for name in ("agent", "tries", "decision", "reason", "rule"):
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for name in ("what was tried", "decision", "reason and rule"):
         shown.add_column(name, overflow="fold")
     for name in ("cache", "HTTP", "ms", "record"):
         shown.add_column(name, justify="right", no_wrap=True)
@@ -41,11 +41,9 @@ def _cells(outcome: Outcome) -> list[str]:
     decision = record.get("decision", "?")
     request = f"{attempt.method} {attempt.url.removeprefix('http://')}"
     return [
-        attempt.agent,
-        f"{attempt.tries}\n[dim]{escape(request)}[/]",
+        f"{attempt.agent} {attempt.tries}\n[dim]{escape(request)}[/]",
         f"[{_STYLES.get(decision, 'red')}]{decision}[/]",
-        record.get("reason_code", "?"),
-        escape(record.get("rule", "?")),
+        f"{record.get('reason_code', '?')}\n[dim]{escape(record.get('rule', '?'))}[/]",
         record.get("cache", "?"),
         str(outcome.status),
         f"{outcome.ms:.1f}",
@@ -65,19 +63,19 @@ def faults(outcomes: Sequence[Outcome]) -> str:
 
 
 def place(record: dict[str, Any]) -> str:
-    """Where a record is: the worker, the end of the epoch's name, and the entry's number."""
+    """Where a record is: the end of its log's name, and its number there."""
     if not record:
         return "none"
-    _, worker, epoch = record["log"].split("/")
-    return f"{worker}/…{epoch[-4:]} #{record['seq']}"
+    return f"…{record['log'][-4:]} #{record['seq']}"
 
 
 def verified(result: Verification) -> str:
-    """One line per log, and what was not checked."""
-    lines = []
-    for log in result.report.get("logs", ()):
-        state = "closed" if log["closed"] else "open"
-        lines.append(f"  {log['log']}: {log['entries']} entries, {log['sealed']} sealed, {state}")
+    """What was verified, and what was not checked."""
+    logs = result.report.get("logs", ())
+    lines = [f"  {log['log']}: {log['entries']} entries, {log['sealed']} sealed" for log in logs[-1:]]
+    if older := logs[:-1]:
+        total = sum(log["entries"] for log in older)
+        lines.append(f"  and {len(older)} earlier logs, each continued by the next: {total} entries")
     lines += [f"  not checked: {what}" for what in result.report.get("not_checked", ())]
     if result.report.get("exposure"):
         lines.append(f"  exposure: {result.report['exposure']}")

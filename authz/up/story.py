@@ -103,7 +103,10 @@ def _prove(deployment: Deployment, console: Console) -> bool:
     )
     whole = proof.verify(worker.parent, deployment.trust)
     holds = whole.status == 0
-    console.print(f"\nThe ledger {'[green]verifies[/]' if holds else '[bold red]does NOT verify[/]'}:")
+    console.print(
+        f"\nThe ledger {'[green]verifies[/]' if holds else '[bold red]does NOT verify[/]'} on level "
+        f"{proof.LEVEL} (tree, checkpoint, chain, every signature):"
+    )
     console.print(show.verified(whole) if holds else show.fault(whole))
     victim = next(entry for entry in records.entries(epoch) if entry["kind"] == "decision")
     flipped = proof.verify_with_flipped_bit(epoch, victim["decision_id"], deployment.trust)

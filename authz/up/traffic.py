@@ -107,14 +107,23 @@ def sample(issuer: SampleIssuer) -> list[Attempt]:
         _post("billing-agent", "charges 42 EUR", CHARGES, ALLOW, billing, CHARGE),
         _get("billing-agent", "reads a patient's records", OTHERS, NOT_ITS_TOOL, billing),
         Attempt("clinical-agent", "deletes a patient", "DELETE", f"{EHR}/patients/7", APPROVAL, clinical),
-        _get("(nobody)", "reads without a token", RECORDS, _denied(401, "identity_missing")),
+        _get("somebody", "reads without a token", RECORDS, _denied(401, "identity_missing")),
         _get("shadow-agent", "reads, not registered", RECORDS, _denied(403, "agent_unknown"), stranger),
-        _get("clinical-agent", "token expired", RECORDS, _denied(401, "identity_expired"), expired),
-        _get("(forger)", "token forged", RECORDS, _denied(401, "identity_invalid"), forged),
-        _get("clinical-agent", "escaped slashes", ESCAPED, _denied(400, "malformed_path"), clinical),
-        _post("billing-agent", "one member twice", CHARGES, _denied(400, "malformed_body"), billing, TWICE),
+        _get("clinical-agent", "sends an expired token", RECORDS, _denied(401, "identity_expired"), expired),
+        _get("somebody", "forges a token", RECORDS, _denied(401, "identity_invalid"), forged),
+        _get(
+            "clinical-agent", "hides slashes in the path", ESCAPED, _denied(400, "malformed_path"), clinical
+        ),
         _post(
-            "billing-agent", "body over the limit", CHARGES, _denied(413, "body_too_large"), billing, LARGE
+            "billing-agent",
+            "charges, one member twice",
+            CHARGES,
+            _denied(400, "malformed_body"),
+            billing,
+            TWICE,
+        ),
+        _post(
+            "billing-agent", "charges, far too large", CHARGES, _denied(413, "body_too_large"), billing, LARGE
         ),
     ]
 
@@ -123,15 +132,15 @@ def without_engine(issuer: SampleIssuer) -> list[Attempt]:
     """While OPA is down: what is cached still counts, what is not is denied."""
     clinical = issuer.token("clinical-agent")
     return [
-        _get("clinical-agent", "OPA down: reads, cached", RECORDS, ALLOW, clinical),
-        _get("clinical-agent", "OPA down: reads, not cached", UNCACHED, UNAVAILABLE, clinical),
+        _get("clinical-agent", "reads while OPA is down, cached", RECORDS, ALLOW, clinical),
+        _get("clinical-agent", "reads while OPA is down, not cached", UNCACHED, UNAVAILABLE, clinical),
     ]
 
 
 def with_engine_again(issuer: SampleIssuer) -> list[Attempt]:
     """After OPA has come back: what was denied for its absence is decided."""
     clinical = issuer.token("clinical-agent")
-    return [_get("clinical-agent", "OPA back: reads the same", UNCACHED, ALLOW, clinical)]
+    return [_get("clinical-agent", "reads the same, OPA is back", UNCACHED, ALLOW, clinical)]
 
 
 def _get(agent: str, tries: str, url: str, expected: Expected, token: str = "") -> Attempt:

@@ -54,7 +54,7 @@ def _handler(seen: deque[dict[str, Any]]) -> type[BaseHTTPRequestHandler]:
         disable_nagle_algorithm = True
 
         def answer(self) -> None:
-            body = self._body()
+            body = read_body(self)
             received = {
                 "method": self.command,
                 "path": self.path,
@@ -74,17 +74,19 @@ def _handler(seen: deque[dict[str, Any]]) -> type[BaseHTTPRequestHandler]:
 
         do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = answer  # noqa: N815
 
-        def _body(self) -> bytes:
-            if self.headers.get("transfer-encoding", "").lower() != "chunked":
-                return self.rfile.read(min(int(self.headers.get("content-length", 0)), _LONGEST_BODY))
-            body = b""
-            while size := int(self.rfile.readline().split(b";")[0], 16):
-                body += self.rfile.read(size)
-                self.rfile.readline()
-            self.rfile.readline()
-            return body
-
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class names it
             pass
 
     return Handler
+
+
+def read_body(request: BaseHTTPRequestHandler) -> bytes:
+    """The request's body, whether its length was announced or it came in chunks."""
+    if request.headers.get("transfer-encoding", "").lower() != "chunked":
+        return request.rfile.read(min(int(request.headers.get("content-length", 0)), _LONGEST_BODY))
+    body = b""
+    while size := int(request.rfile.readline().split(b";")[0], 16):
+        body += request.rfile.read(size)
+        request.rfile.readline()
+    request.rfile.readline()
+    return body

@@ -19,7 +19,9 @@ LOOPBACK_RANGES = ("127.0.0.0",)
 PRIVATE = """
     10.0.0.1 172.16.0.1 192.168.0.1 169.254.169.254 100.64.0.1 0.0.0.0 [fd00::1] [fe80::1]
 """.split()
-DISGUISED = "2130706433 0x7f.1 127.1 017700000001 [::ffff:127.0.0.1] [2002:7f00:1::] [64:ff9b::7f00:1]".split()
+DISGUISED = (
+    "2130706433 0x7f.1 127.1 017700000001 [::ffff:127.0.0.1] [2002:7f00:1::] [64:ff9b::7f00:1]".split()
+)
 POLICY = """package aegis
 
 # Everything is allowed here: what keeps the agent out is Envoy's address guard.

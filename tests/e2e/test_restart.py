@@ -9,6 +9,7 @@ from pathlib import Path
 
 import yaml
 
+from authz.ledger import trust
 from authz.up import gateway, proof, records
 from authz.up.deployment import GATEWAY, program
 from authz.up.places import LOOPBACK, Ports
@@ -30,6 +31,14 @@ def second_worker(stack: Stack, directory: Path) -> tuple[Path, Path]:
     return config, socket
 
 
+def trust_both(stack: Stack) -> None:
+    """The verifier pins a log key for each worker; here both have the same."""
+    pinned = trust.load(stack.deployment.trust)
+    (log_key,) = pinned.log_keys.values()
+    prefixes = [f"{stack.deployment.settings.deployment}/worker-{number}/" for number in (0, 1)]
+    stack.deployment.trust.write_bytes(trust.export(dict.fromkeys(prefixes, log_key), pinned.record_keys))
+
+
 def start(stack: Stack, name: str, config: Path) -> None:
     metrics = yaml.safe_load(config.read_text())["listen"]["metrics"]
     stack.processes.start(name, str(program("aegis")), "serve", "--config", str(config))
@@ -39,6 +48,7 @@ def start(stack: Stack, name: str, config: Path) -> None:
 def test_workers_restart_under_load_without_a_failed_request(tmp_path: Path) -> None:
     with running(tmp_path, envoy=False) as stack:
         config, socket = second_worker(stack, tmp_path)
+        trust_both(stack)
         start(stack, "worker-1", config)
         addresses = stack.deployment.addresses(stack.deployment.ports.envoy, upstream=stack.upstream.port)
         sockets = [stack.deployment.places.check_socket, socket]

@@ -16,6 +16,7 @@ from authz.up import gateway
 from authz.up.deployment import GATEWAY
 from authz.up.places import LOOPBACK
 from authz.up.traffic import RECORDS
+from authz.up.upstream import read_body
 from tests.e2e.stack import running
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -46,7 +47,7 @@ class Collector:
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["content-length"]))
+                body = read_body(self)
                 if self.headers.get("content-encoding") == "gzip":
                     body = gzip.decompress(body)
                 for sent in ExportTraceServiceRequest.FromString(body).resource_spans:
