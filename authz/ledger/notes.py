@@ -24,6 +24,7 @@ MAX_NOTE: Final = 65_536  # bytes
 MAX_SIGNATURES: Final = 64
 _SIZE: Final = re.compile(r"0|[1-9][0-9]{0,18}")
 _NAME: Final = re.compile(r"[^\s+\x00-\x1f]{1,512}")
+_CONTROL: Final = re.compile(r"[\x00-\x09\x0b-\x1f]")  # all but the newline
 _PREFIX: Final = "\u2014 "
 
 
@@ -69,7 +70,7 @@ def parse(note: bytes) -> Checkpoint:
         text = note.decode()
     except UnicodeDecodeError:
         raise ValueError("note: not UTF-8") from None
-    if any(ord(character) < 0x20 and character != "\n" for character in text):
+    if _CONTROL.search(text):
         raise ValueError("note: a control character")
     body, blank, tail = text.partition("\n\n")
     if not blank or not tail.endswith("\n"):

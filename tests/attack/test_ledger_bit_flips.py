@@ -6,6 +6,8 @@ import os
 import random
 from pathlib import Path
 
+import pytest
+
 from authz.ledger.trust import Trust
 from tests import ledgers
 
@@ -34,11 +36,19 @@ def _every(file: Path) -> list[int]:
     return list(range(8 * file.stat().st_size))
 
 
-def test_every_bit_of_the_published_ledger_counts(tmp_path: Path) -> None:
+@pytest.mark.parametrize("seq", range(5))
+def test_every_bit_of_the_published_entries_counts(tmp_path: Path, seq: int) -> None:
     epoch, pinned = ledgers.published(tmp_path)
     assert ledgers.check(tmp_path, pinned=pinned).verified
-    for file in (epoch / "checkpoint", epoch / "entries" / "00000000.jsonl"):
-        assert not _undetected(file, tmp_path, _every(file), pinned=pinned)
+    lengths = [len(entry) + 1 for entry in ledgers.read(epoch)]
+    start = sum(lengths[:seq])
+    bits = list(range(8 * start, 8 * (start + lengths[seq])))
+    assert not _undetected(epoch / "entries" / "00000000.jsonl", tmp_path, bits, pinned=pinned)
+
+
+def test_every_bit_of_the_published_checkpoint_counts(tmp_path: Path) -> None:
+    epoch, pinned = ledgers.published(tmp_path)
+    assert not _undetected(epoch / "checkpoint", tmp_path, _every(epoch / "checkpoint"), pinned=pinned)
 
 
 def test_every_bit_of_a_log_that_nobody_has_sealed_yet_counts(tmp_path: Path) -> None:
