@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import NoReturn
 
 from authz.ledger.journal import Disk
@@ -158,3 +159,43 @@ class MortalDisk(Disk):
 def _die() -> NoReturn:
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError("still alive")
+
+
+class VolatileDisk(HungDisk):
+    """Forgets at `crash` what was never synced: the end of a file, a name in a directory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._paths: dict[int, Path] = {}
+        self._durable: dict[Path, int] = {}
+        self._unnamed: set[Path] = set()
+
+    def open(self, path: Path, *, new: bool) -> int:
+        fd = super().open(path, new=new)
+        self._paths[fd] = path
+        self._durable.setdefault(path, os.fstat(fd).st_size)
+        if new:
+            self._unnamed.add(path)
+        return fd
+
+    def sync(self, fd: int) -> None:
+        size = os.fstat(fd).st_size
+        super().sync(fd)
+        self._durable[self._paths[fd]] = size
+
+    def make_directory(self, path: Path) -> None:
+        super().make_directory(path)
+        self._unnamed.add(path)
+
+    def sync_directory(self, path: Path) -> None:
+        super().sync_directory(path)
+        self._unnamed -= set(path.iterdir())
+
+    def crash(self, random: Random) -> None:
+        """What is not durable is kept up to a random place, or not at all."""
+        for path, durable in self._durable.items():
+            if path.exists():
+                os.truncate(path, random.randint(durable, path.stat().st_size))
+        for path in sorted(self._unnamed, reverse=True):
+            if path.is_file() and random.random() < 0.5:
+                path.unlink()

@@ -1,0 +1,85 @@
+"""A worker in a process of its own, for tests that kill it. It notes every acknowledged entry in a file.
+
+    python -m tests.killed forever STATE              until somebody kills it
+    python -m tests.killed calls STATES PART          dies by SIGKILL at each of its system calls in turn
+
+`STATE/acknowledged` has a line `<log> <seq> <entry hash>` for each, appended after the answer was there.
+`calls` forks a child for each death, since starting Python takes longer than everything that is tested. For
+every call it makes a state in STATES in which a first worker died there; the workers that follow die at each
+of their own calls, recovery's among them, until one lives to its end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from itertools import count
+from pathlib import Path
+
+from authz.errors import AegisError
+from authz.ledger.journal import Disk
+from tests import ledgers
+from tests.unit.ledger.disks import MortalDisk
+from tests.workers import Worker, decision
+
+TURNS = 2  # of three decisions each, when it is not forever
+
+
+async def live(state: Path, disk: Disk, turns: int) -> None:
+    """Start, append, note what was acknowledged, stop."""
+    ledger = Worker(state).open(disk)
+    noted = os.open(state / "acknowledged", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for turn in range(turns):
+        futures = [
+            ledger.append("decision", decision(number), synced=number % 3 == 0)
+            for number in range(3 * turn, 3 * turn + 3)
+        ]
+        for future in asyncio.as_completed(futures):
+            written = await future
+            os.write(noted, f"{written.log} {written.seq} {written.entry_hash}\n".encode())
+    await ledger.close()
+
+
+def dies(state: Path, call: int, part: float) -> bool:
+    """Whether a worker that is to be killed at its system call number `call` came so far."""
+    child = os.fork()
+    if child == 0:
+        try:
+            asyncio.run(live(state, MortalDisk(call, part), TURNS))
+        except AegisError as error:
+            os.write(2, f"{state}: {error}\n".encode())
+            os._exit(1)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    if os.WIFEXITED(status) and os.WEXITSTATUS(status):
+        sys.exit("a worker could not start")
+    return os.WIFSIGNALED(status)
+
+
+def calls(states: Path, part: float) -> None:
+    for first in count(1):
+        state = states / f"{first:03}"
+        if not dies(state, first, part):
+            return
+        for call in count(1):
+            if not dies(state, call, part):
+                break
+
+
+def lost(worker: Worker) -> list[str]:
+    """What was acknowledged and is not on disk, byte for byte."""
+    there = {
+        f"aegis.test/worker-0/{epoch.name} {seq} {ledgers.merkle.leaf_hash(entry).hex()}"
+        for epoch in worker.epochs
+        for seq, entry in enumerate(ledgers.read(epoch))
+    }
+    noted = (worker.state / "acknowledged").read_text().splitlines()
+    return [line for line in noted if line not in there]
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "forever":
+        asyncio.run(live(Path(sys.argv[2]), Disk(), 1 << 40))
+    else:
+        calls(Path(sys.argv[2]), float(sys.argv[3]))
