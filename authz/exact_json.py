@@ -1,7 +1,8 @@
 """JSON that every reader understands alike: RFC 7493 (I-JSON), its numbers no finer than doubles.
 
-In: bytes that somebody else wrote, and how deep they may be nested. Out: the value, or ValueError that says
-what is wrong without quoting it. Called for request bodies, key files and tokens.
+In: bytes that somebody else wrote, and how deep they may be nested. Out: the value, or ValueError (NotJson
+for what a strict reader refuses) that says what is wrong without quoting it. Called for request bodies, key
+files and tokens.
 
 Readers of JSON differ on duplicate names (first or last wins), integers beyond 2^53 and long fractions
 (rounded or kept), overflow, NaN, BOMs, lone surrogates, deep nesting. What any of them could read otherwise
@@ -24,12 +25,16 @@ _LONG_NUMBER: Final = re.compile(rb"[0-9][0-9.]{15}|[0-9][eE][+-]?[0-9]{3}")
 _EXPONENT_DIGITS: Final = 5
 
 
+class NotJson(ValueError):
+    """Not JSON at all to a strict reader; a lenient one may still take it for some."""
+
+
 def parse(data: bytes, depth: int) -> Any:
     """The one value that every reader of `data` sees, nested at most `depth` (up to MAX_DEPTH) deep."""
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError:
-        raise ValueError("not JSON in UTF-8, or a number beyond doubles") from None
+        raise NotJson("not JSON in UTF-8, or a number beyond doubles") from None
     if data.count(b"{") + data.count(b"[") > depth:
         _check_depth(value, depth)
     again = orjson.dumps(value)

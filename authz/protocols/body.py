@@ -6,6 +6,7 @@ In: the bytes, the content headers, limits. Out: the parsed value, or MISSING fo
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any, Final
 from urllib.parse import unquote_plus
@@ -21,6 +22,8 @@ OTHER: Final = ""
 MAX_FIELDS: Final = 1000
 _BROKEN_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _FORM_TEXT: Final = re.compile(r"[ -~]*")
+# An object or an array from the start, in UTF-8 or wider, perhaps behind a BOM.
+_LIKE_JSON: Final = re.compile(rb"(?:\xef\xbb\xbf|\xff\xfe|\xfe\xff)?[\x00 \t\r\n]*[{\[]")
 _UTF8_NAMES: Final = frozenset(("utf-8", "utf8"))
 
 
@@ -56,12 +59,35 @@ def check_coding(content_encoding: str) -> None:
 
 
 def arguments(body: bytes, kind: str, depth: int) -> Any:
-    """The body's value, or MISSING when `kind` is OTHER."""
+    """The body's value, or MISSING for what is neither JSON nor a form."""
     if kind == JSON:
         return parse_json(body, depth)
     if kind == FORM:
         return parse_form(body)
-    return MISSING
+    return _unlabelled(body, depth) if _LIKE_JSON.match(body) else MISSING
+
+
+def _unlabelled(body: bytes, depth: int) -> Any:
+    """The value of JSON under another type, which many readers take for what it is; else MISSING."""
+    try:
+        return exact_json.parse(body, depth)
+    except exact_json.NotJson:
+        if _is_json_to_somebody(body):
+            raise Denied(Reason.MALFORMED_BODY, "body: JSON to some readers only") from None
+        return MISSING
+    except ValueError as error:
+        raise Denied(Reason.MALFORMED_BODY, f"body: {error}") from None
+
+
+def _is_json_to_somebody(body: bytes) -> bool:
+    """Whether a lenient reader takes it: with NaN, a BOM, UTF-16, lone surrogates, however deep or large."""
+    try:
+        json.loads(body, parse_int=float)
+    except RecursionError:
+        return True
+    except ValueError:
+        return False
+    return True
 
 
 def parse_json(body: bytes, depth: int) -> Any:
@@ -74,6 +100,8 @@ def parse_json(body: bytes, depth: int) -> Any:
 
 def parse_form(body: bytes) -> dict[str, list[str]]:
     """Every name with the list of its values, in order."""
+    if _LIKE_JSON.match(body) and _is_json_to_somebody(body):
+        raise Denied(Reason.MALFORMED_BODY, "form: JSON to readers that do not look at the type")
     text = body.decode("latin-1")
     if not _FORM_TEXT.fullmatch(text):
         raise Denied(Reason.MALFORMED_BODY, "form: a control byte, or not ASCII")

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from authz.errors import Denied
-from authz.protocols.body import FORM, JSON, check_coding, media, parse_form, parse_json
+from authz.protocols.body import FORM, JSON, OTHER, arguments, check_coding, media, parse_form, parse_json
 from authz.values import Reason
 
 
@@ -187,6 +187,34 @@ def test_a_json_type_in_unusual_letters_is_read_all_the_same(content_type: str) 
 @pytest.mark.parametrize("coding", ["gzip", "br", "deflate", "identity, gzip", "gzip, identity", "x", "\x00"])
 def test_a_body_that_is_encoded_is_not_read_as_it_is(coding: str) -> None:
     assert reason(check_coding, coding) == Reason.MALFORMED_BODY
+
+
+AMBIGUOUS = [
+    b'{"amount": 1, "amount": 2}',
+    b'{"amount": 9007199254740993}',
+    b'{"amount": 1, "x": NaN}',
+    b'{"amount": 1, "x": "\\ud800"}',
+    b'{"amount": 1e999}',
+    b'{"amount": 1, "x": ' + b"9" * 5000 + b"}",
+    b'\xef\xbb\xbf{"amount": 1}',
+    '{"amount": 1}'.encode("utf-16"),
+    '{"amount": 1}'.encode("utf-16-le"),
+    '{"amount": 1}'.encode("utf-32-be"),
+    b"[" * 100 + b"]" * 100,
+    b"[" * 30000 + b"]" * 30000,
+]
+
+
+@pytest.mark.parametrize("body", AMBIGUOUS)
+def test_ambiguous_json_under_another_type(body: bytes) -> None:
+    """A reader that does not look at the type, or that sniffs, takes it for JSON all the same."""
+    assert reason(arguments, body, OTHER, 64) == Reason.MALFORMED_BODY
+
+
+@pytest.mark.parametrize("body", [b'{"amount": 1}', b" [1]", *AMBIGUOUS])
+def test_json_under_the_type_of_a_form(body: bytes) -> None:
+    """What `curl -d` sends: a form with one strange name to policy, JSON to many an upstream."""
+    assert reason(arguments, body, FORM, 64) == Reason.MALFORMED_BODY
 
 
 @pytest.mark.parametrize(

@@ -180,10 +180,13 @@ MALFORMED: dict[str, tuple[str, Malformation]] = {
     "two bodies": ("malformed_body", changed(both_bodies)),
     "form with a semicolon": ("malformed_body", sent(body=b"a=1;b=2", headers=FORM)),
     "form with a broken escape": ("malformed_body", sent(body=b"a=%zz", headers=FORM)),
-    "JSON to some": (
+    "JSON to some": ("malformed_body", sent(body=b"a", headers={"content-type": "x/y; application/json"})),
+    "JSON twice, as text": (
         "malformed_body",
-        sent(body=b'{"a":1}', headers={"content-type": "x/y; application/json"}),
+        sent(body=b'{"a":1,"a":2}', headers={"content-type": "text/plain"}),
     ),
+    "JSON with NaN, without a type": ("malformed_body", sent(body=b'{"a":NaN}')),
+    "JSON as a form": ("malformed_body", sent(body=b'{"a":1}', headers=FORM)),
     "huge JSON": ("body_too_large", sent(body=b'{"a":"' + b"x" * 70000 + b'"}', headers=JSON)),
     "huge body": ("body_too_large", sent(body=b"\x00" * (1 << 20))),
     "part of a body": (
@@ -230,6 +233,13 @@ async def test_the_request_that_all_of_them_were_made_from_is_allowed(aegis: Che
     for raw in (True, False):
         answer, record = await aegis.recorded(message(token=aegis.token(), raw=raw))
         assert (answer.allowed, record["decision"], record["agent_id"]) == (True, "allow", "agent-1")
+
+
+@pytest.mark.parametrize("headers", [JSON, {"content-type": "Text/Plain"}, {}])
+async def test_policy_sees_json_whatever_its_type_says(aegis: CheckWorker, headers: dict[str, str]) -> None:
+    for body, allowed in ((b'{"amount":1}', True), (b'{"forbidden":true}', False)):
+        answer, record = await aegis.recorded(message(token=aegis.token(), body=body, headers=headers))
+        assert (answer.allowed, record["policy_version"]) == (allowed, "v1")
 
 
 async def test_nothing_of_a_token_is_recorded_or_answered(aegis: CheckWorker) -> None:

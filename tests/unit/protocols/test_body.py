@@ -44,6 +44,20 @@ def test_only_what_is_json_or_a_form_is_read() -> None:
     assert arguments(b'{"a": [1]}', JSON, 8) == {"a": [1]}
     assert arguments(b"a=1", FORM, 8) == {"a": ["1"]}
     assert arguments(b"\xff{", OTHER, 8) is MISSING
+    assert arguments(b"true", OTHER, 8) is MISSING
+
+
+@pytest.mark.parametrize("body", [b'{"a": [1]}', b" \r\n\t[1]", b"[]"])
+def test_json_under_another_type_is_what_it_is(body: bytes) -> None:
+    assert arguments(body, OTHER, 8) == parse_json(body, 8)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"[INFO] started", b"{{ template }}", b'{"a":1}\n{"a":2}\n', b"{", b"[1,", b"{\x00\xff", b"[v]\nk=1"],
+)
+def test_what_only_begins_like_json_is_something_else(body: bytes) -> None:
+    assert arguments(body, OTHER, 8) is MISSING
 
 
 def test_what_is_wrong_with_json_is_told_without_quoting_it() -> None:
