@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from authz.ledger.clock import Stamp, epoch_name, is_epoch_name
@@ -33,6 +33,7 @@ def test_an_epoch_is_named_by_time_and_64_random_bits() -> None:
     assert epoch_name(NEW_YEAR, RANDOM, "") == "20260101T000000Z-0011223344556677"
 
 
+@settings(deadline=None)
 @given(
     st.integers(0, 4_000_000_000),
     st.integers(0, 4_000_000_000),

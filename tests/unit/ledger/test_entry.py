@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from authz import canonical
@@ -35,6 +35,7 @@ def entry_of(size: int, name: str = "tool") -> dict[str, Any]:
     return {"kind": "decision", name: "x" * (size - short)}
 
 
+@settings(deadline=None)
 @given(members)
 def test_the_entry_is_the_canonical_encoding_of_its_members_and_attestation(said: dict[str, Any]) -> None:
     said = said | {"kind": "decision"}
@@ -43,6 +44,7 @@ def test_the_entry_is_the_canonical_encoding_of_its_members_and_attestation(said
     assert entry == canonical.encode(said | {"attestation_signature": token})
 
 
+@settings(deadline=None)
 @given(members)
 def test_cutting_the_attestation_out_leaves_exactly_what_was_attested(said: dict[str, Any]) -> None:
     said = said | {"kind": "decision"}
