@@ -4,11 +4,12 @@ In: a Request, its Subject and the time. Out: single fields, built only when ask
 the request does not have is MISSING and is left out; what could be read in two ways is Denied.
 
     attributes parsed_path parsed_query parsed_body truncated_body version      as opa-envoy-plugin has them
-    agent {id chain assurance claims}    action {kind tool method resource arguments}
+    agent {id chain assurance claims}    action {kind tool method resource arguments body}
     destination {host port scheme sni}   session {id labels}
     now {weekday hour minute date}       UTC: a clock that can be cached and replayed
 
-gRPC and multipart bodies are not parsed: `parsed_body` is null for them, as it is without a body.
+gRPC and multipart bodies are not parsed: `parsed_body` is null for them, as it is without a body. So
+`action.body` says which it is: `none`, `parsed` (then `action.arguments` is there) or `opaque`.
 """
 
 from __future__ import annotations
@@ -69,6 +70,17 @@ def parsed_body(request: Request) -> Any:
     return None if arguments is MISSING else arguments
 
 
+def body_form(request: Request) -> str:
+    """Whether there is a body, and whether it was read: `none`, `parsed` or `opaque`.
+
+    A body that is announced and was not passed on is opaque, too.
+    """
+    if request.action.arguments is not MISSING:
+        return "parsed"
+    announced = request.headers.get("content-length", "0").strip("0")
+    return "opaque" if request.body or request.truncated_body or announced else "none"
+
+
 def truncated_body(request: Request) -> bool:
     """Whether Envoy passed on only a part, or content-length announces more bytes than there are."""
     if request.truncated_body or request.headers.get("x-envoy-auth-partial-body") == "true":
@@ -125,6 +137,7 @@ FIELDS: Final[dict[tuple[str, ...], Read]] = {
     ("action", "method"): lambda r, s, now: r.action.method,
     ("action", "resource"): lambda r, s, now: r.action.resource,
     ("action", "arguments"): lambda r, s, now: r.action.arguments,
+    ("action", "body"): lambda r, s, now: body_form(r),
     ("destination", "host"): lambda r, s, now: r.host,
     ("destination", "port"): lambda r, s, now: r.port,
     ("destination", "scheme"): lambda r, s, now: r.scheme,

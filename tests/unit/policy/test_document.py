@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from authz.errors import Denied
-from authz.policy.document import FIELDS, parsed_body, parsed_path, parsed_query, truncated_body
+from authz.policy.document import FIELDS, body_form, parsed_body, parsed_path, parsed_query, truncated_body
 from authz.testing import a_request
 from authz.values import MISSING, Action, Assurance, Reason, Request, Subject
 
@@ -150,6 +150,23 @@ def test_a_truncated_body_is_not_parsed() -> None:
     assert parsed_body(with_body("application/json", b"{}", {}, **{"content-length": "3"})) is None
 
 
+@pytest.mark.parametrize(
+    ("request_", "form"),
+    [
+        (a_request(), "none"),
+        (a_request(headers={"content-length": "0"}), "none"),
+        (with_body("application/json", b'{"a":1}', {"a": 1}), "parsed"),
+        (with_body("application/json", b"null", None), "parsed"),
+        (with_body("text/plain", b"x"), "opaque"),
+        (a_request(headers={"content-length": "7"}), "opaque"),
+        (a_request(headers={"content-length": "x"}), "opaque"),
+        (a_request(truncated_body=True), "opaque"),
+    ],
+)
+def test_a_body_that_nobody_read_is_told_from_none(request_: Request, form: str) -> None:
+    assert body_form(request_) == form
+
+
 def test_now_is_utc_wherever_the_clock_stands() -> None:
     east = NOW.astimezone(timezone(timedelta(hours=14)))
     for now in (NOW, east):
@@ -179,6 +196,7 @@ def test_our_own_fields_come_from_request_and_subject() -> None:
         "action.method": "PUT",
         "action.resource": "/r",
         "action.arguments": {"k": 1},
+        "action.body": "parsed",
         "destination.host": "api.example",
         "destination.port": 443,
         "destination.scheme": "https",

@@ -1,0 +1,178 @@
+# METADATA
+# title: The decision on one request
+# description: |
+#   One list of reasons, most basic first: the first that applies decides. An allow is its end and needs
+#   everything to be there; whatever no reason speaks of is denied.
+package aegis
+
+import data.aegis.arguments
+import data.aegis.request
+import data.agents
+
+# METADATA
+# description: Defined for every input; what it looks like is said in README.md.
+# entrypoint: true
+decision := object.union(ruling, {
+	"evidence": array.slice(sort(evidence), 0, 32),
+	"classification": classification,
+})
+
+default ruling := {
+	"decision": "deny",
+	"reason_code": "not_permitted",
+	"rule": "default",
+	"rationale": ["policy-violation", "nothing permits this"],
+}
+
+ruling := {
+	"decision": "deny",
+	"reason_code": "agent_unknown",
+	"rule": "agent-known",
+	"rationale": ["policy-violation", "the agent is not in the data"],
+} if {
+	not request.agent
+} else := {
+	"decision": "deny",
+	"reason_code": "egress_violation",
+	"rule": "destination-known",
+	"rationale": ["policy-violation", "the destination's host or port is not in the data"],
+} if {
+	not destination_open
+} else := {
+	"decision": "deny",
+	"reason_code": "egress_violation",
+	"rule": "egress-destination",
+	"rationale": ["policy-violation", "the tool may not go to this destination"],
+} if {
+	request.tool
+	not request.tool_here
+} else := {
+	"decision": "deny",
+	"reason_code": "tunnel_not_permitted",
+	"rule": "tunnel-known",
+	"rationale": ["policy-violation", "no tunnel is permitted here"],
+} if {
+	input.action.kind == "tunnel"
+	not right_kind
+} else := {
+	"decision": "deny",
+	"reason_code": "tool_unknown",
+	"rule": "tool-known",
+	"rationale": ["policy-violation", "method and path are no tool of this destination"],
+} if {
+	not right_kind
+} else := {
+	"decision": "deny",
+	"reason_code": "tool_not_permitted",
+	"rule": "agent-tool",
+	"rationale": ["policy-violation", "the agent does not have this tool"],
+} if {
+	not request.grant
+} else := {
+	"decision": "deny",
+	"reason_code": "argument_not_permitted",
+	"rule": "tool-arguments",
+	"rationale": array.concat(["policy-violation"], spelt(arguments.faults)),
+} if {
+	count(arguments.faults) > 0
+} else := {
+	"decision": "deny",
+	"reason_code": "argument_not_permitted",
+	"rule": "agent-limits",
+	"rationale": array.concat(["policy-violation"], spelt(arguments.limit_faults(request.grant))),
+} if {
+	count(arguments.limit_faults(request.grant)) > 0
+} else := {
+	"decision": "deny",
+	"reason_code": "delegation_missing",
+	"rule": "delegation-required",
+	"rationale": ["policy-violation", "the agent acts only for another one"],
+} if {
+	request.agent.delegated_only
+	input.agent.chain == []
+} else := {
+	"decision": "deny",
+	"reason_code": "delegation_not_permitted",
+	"rule": "delegation-chain",
+	"rationale": ["policy-violation", "an agent that it acts for may not do this itself"],
+} if {
+	not chain_permitted
+} else := {
+	"decision": "deny",
+	"reason_code": "assurance_too_low",
+	"rule": request.cell_name,
+	"rationale": ["policy-violation", "the agent is not known surely enough for this"],
+} if {
+	not assured
+} else := {
+	"decision": "deny",
+	"reason_code": "category_not_permitted",
+	"rule": request.cell_name,
+	"rationale": ["policy-violation", "the matrix permits this to nobody"],
+} if {
+	request.cell.decision == "deny"
+} else := {
+	"decision": "approval_needed",
+	"reason_code": "approval_required",
+	"rule": request.cell_name,
+	"rationale": ["approval-required", "the matrix wants a person's approval"],
+} if {
+	request.cell.decision == "approval_needed"
+} else := {
+	"decision": "allow",
+	"reason_code": "permitted",
+	"rule": request.cell_name,
+	"rationale": ["policy-compliant"],
+	"obligations": object.union(object.get(request.cell, "obligations", {}), tunnel_obligation),
+} if {
+	request.cell.decision == "allow"
+}
+
+# METADATA
+# description: The data that the decision rests on, by its path.
+evidence contains concat("/", ["agents", input.agent.id]) if request.agent
+
+evidence contains concat("/", ["agents", caller]) if {
+	some caller in input.agent.chain
+	agents[caller]
+}
+
+evidence contains concat("/", ["destinations", input.destination.host]) if request.destination
+
+evidence contains concat("/", ["tools", request.tool_name]) if request.tool
+
+evidence contains request.cell_name if request.cell
+
+default classification := {}
+
+classification := {
+	"tool": request.tool_name,
+	"category": request.tool.category,
+	"sensitivity": request.tool.sensitivity,
+}
+
+destination_open if input.destination.port in request.destination.ports
+
+right_kind if object.get(request.tool, "kind", "http") == input.action.kind
+
+# Nobody gains a permission by being called, or by calling: each agent of the chain needs the tool itself and
+# stays within its own limits.
+chain_permitted if {
+	is_array(input.agent.chain)
+	every caller in input.agent.chain {
+		own := agents[caller].tools[request.tool_name]
+		count(arguments.limit_faults(own)) == 0
+	}
+}
+
+assured if strength[input.agent.assurance] >= strength[request.cell.assurance]
+
+strength := {"mtls": 3, "jwt": 2, "header": 1, "none": 0}
+
+default tunnel_obligation := {}
+
+tunnel_obligation := {"tunnel": "opaque"} if input.action.kind == "tunnel"
+
+# METADATA
+# description: Some of the faults as sentences; a record holds only so many.
+spelt(faults) := array.slice([line | some fault in sort(faults); line := concat(": ", fault)], 0, 8)

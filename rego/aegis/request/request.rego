@@ -1,0 +1,67 @@
+# METADATA
+# title: What is asked
+# description: |
+#   Who asks (agent), where it goes (destination) and what it would do (tool), found in the data. What is not
+#   found is undefined. Nothing is decided here.
+package aegis.request
+
+import data.agents
+import data.destinations
+import data.matrix
+import data.tools
+
+agent := agents[input.agent.id]
+
+# METADATA
+# description: The agent's grant of the tool; an agent has no other permissions.
+grant := agent.tools[tool_name]
+
+destination := destinations[input.destination.host]
+
+tool := tools[tool_name]
+
+# METADATA
+# description: What the destination calls it; else what it would be elsewhere, so that records can say it.
+tool_name := tool_here if {
+	tool_here
+} else := name if {
+	input.action.tool == ""
+	name := min({name |
+		some other in destinations
+		name := routed(other)
+	})
+}
+
+# METADATA
+# description: The tool at this destination. Envoy's route may name it, an agent cannot.
+tool_here := routed(destination) if {
+	input.action.tool == ""
+} else := input.action.tool if {
+	input.action.tool in destination.named
+}
+
+# METADATA
+# description: |
+#   The tool of the path at a destination. Where two routes differ, `*` sorts before whatever a literal segment
+#   can begin with, so that the greatest one is the most exact.
+routed(at) := name if {
+	name := at.routes[input.action.method][input.action.resource]
+	not contains(input.action.resource, "*")
+} else := at.routes[input.action.method][route] if {
+	plain
+	route := max([route |
+		some route, _ in at.routes[input.action.method]
+		glob.match(route, ["/"], input.action.resource)
+	])
+}
+
+# METADATA
+# description: |
+#   Segments that a `*` may take: none is empty, and none has a `;`, where some servers cut it, or a wildcard.
+plain if regex.match(`^(/[A-Za-z0-9._~:@=+,%-]+)+$`, input.action.resource)
+
+# METADATA
+# description: What the matrix demands for the tool.
+cell := matrix[tool.category][tool.sensitivity]
+
+cell_name := concat("/", ["matrix", tool.category, tool.sensitivity])
