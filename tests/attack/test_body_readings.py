@@ -131,7 +131,7 @@ def large(value: Any) -> bool:
     return isinstance(value, int) and abs(value) > 2**53 - 1
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=600, deadline=None)
 @given(value=SMALL, escape=st.booleans())
 def test_no_duplicate_slips_through_and_nothing_else_is_taken_for_one(value: Any, escape: bool) -> None:
     """The short cut counts colons; whatever their places, it may err neither way."""
@@ -239,7 +239,7 @@ def test_a_form_with_two_readings(body: bytes) -> None:
     assert reason(parse_form, body) == Reason.MALFORMED_BODY
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.one_of(st.binary(max_size=40), st.text("a=&+%20;Cé3", max_size=30).map(str.encode)))
 def test_a_form_that_is_accepted_says_what_pythons_own_reader_says(body: bytes) -> None:
     found = judged(parse_form, body)
@@ -252,7 +252,7 @@ def test_a_form_that_is_accepted_says_what_pythons_own_reader_says(body: bytes) 
     )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.one_of(st.text(max_size=40), st.text('aplictonjsh/;,=+ urfe-8"', max_size=40)))
 def test_any_content_type_is_a_kind_or_a_denial(content_type: str) -> None:
     assert judged(media, content_type) in (JSON, FORM, "", Reason.MALFORMED_BODY, Reason.MALFORMED_HEADERS)

@@ -15,7 +15,7 @@ from tests.worker import CheckWorker, add_header, message, serving
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 STRANGER = Issuer().token()
-BOUNDED = settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+BOUNDED = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

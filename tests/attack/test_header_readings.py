@@ -129,7 +129,7 @@ NAMES = st.one_of(
 )
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(st.lists(st.tuples(NAMES, st.text(max_size=6)), max_size=6))
 def test_what_is_accepted_has_one_meaning(pairs: list[tuple[str, str]]) -> None:
     """Every name is a token, each stands once, none looks like another to CGI, nothing was lost."""

@@ -155,7 +155,7 @@ def resolved(text: str) -> str:
     return posixpath.normpath(text) + ("/" if text.endswith("/") and text != "/" else "")
 
 
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=800, deadline=None)
 @given(st.lists(st.sampled_from(PIECES), min_size=1, max_size=8).map(lambda pieces: "/" + "".join(pieces)))
 @example("/a%25%34%31")
 @example("/a;b/..;c")
@@ -170,7 +170,7 @@ def test_every_reader_sees_the_path_that_was_accepted(text: str) -> None:
     assert path(normal, "GET") == normal
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.text(max_size=40), st.sampled_from(["GET", "CONNECT", "OPTIONS"]))
 def test_any_text_is_a_path_or_a_denial(text: str, method: str) -> None:
     for candidate in (text, f"/{text}"):
@@ -296,7 +296,7 @@ HOST_PIECES = [
 ]
 
 
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=800, deadline=None)
 @given(st.lists(st.sampled_from(HOST_PIECES), min_size=1, max_size=7).map("".join))
 def test_every_resolver_sees_the_host_that_was_accepted(text: str) -> None:
     found = judged(authority, text, "https")
@@ -323,14 +323,14 @@ def test_every_resolver_sees_the_host_that_was_accepted(text: str) -> None:
     assert socket.inet_ntoa(packed) == host
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.text(max_size=300))
 def test_any_text_is_a_host_or_a_denial(text: str) -> None:
     found = judged(authority, text, "https")
     assert found is Reason.MALFORMED_HOST or len(found) == 2
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.text(max_size=60))
 def test_any_text_is_a_query_or_a_denial(text: str) -> None:
     found = judged(check_query, text)

@@ -231,7 +231,7 @@ def outcome(reader: Any, data: bytes, *rest: Any) -> str:
         return "refused"
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=600, deadline=None)
 @given(data=st.one_of(TEXTS, MUTATED), depth=st.sampled_from([2, 3, 64]))
 @example(data=b'{"a":"\\u003a","a":":"}', depth=64)
 @example(data=b'{"a":{":":1},"a":1}', depth=64)
@@ -253,7 +253,7 @@ READERS: list[Any] = [
 ]
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(data=st.one_of(TEXTS, MUTATED))
 def test_readers_that_differ_on_everything_else_agree_on_what_is_accepted(data: bytes) -> None:
     try:
