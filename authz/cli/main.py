@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from authz.cli import ledger, policy, serve, up
+from authz.cli import ledger, policy, serve, token, up
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -16,6 +16,7 @@ app.command()(serve.follow)
 app.command()(ledger.verify)
 app.command()(ledger.show)
 app.command()(up.up)
+app.command()(token.token)
 app.add_typer(serve.config, name="config")
 app.add_typer(policy.app, name="policy")
 app.add_typer(ledger.keys, name="keys")
