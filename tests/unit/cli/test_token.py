@@ -1,4 +1,4 @@
-"""`aegis token`: signed by the sample issuer, for the agent that was named, and for nobody without an issuer."""
+"""`aegis token`: signed by the sample issuer for the agent that was named; nothing without an issuer."""
 
 from pathlib import Path
 
