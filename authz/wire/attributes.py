@@ -1,91 +1,121 @@
 """The request's attributes in opa-envoy-plugin's form, read on demand from the protobuf message.
 
-In: an AttributeContext and its headers as `protocols/headers.py` reads them. Out: JSON values at a path
-(`values.Attributes`). It is not proto-JSON: a time is {seconds, nanos}, an int64 a number, an enum its
-number, an Any {typeUrl, value}, bytes are base64; fields with default values are absent, present messages {}.
-With raw headers `headers` is what they say, which the plugin leaves empty. It never raises.
+In: an AttributeContext, and the request line, headers and body as `extauthz.py` has read them. Out: JSON
+values at a path (`values.Attributes`). Called while a question is put together. It never raises.
+
+It is not proto-JSON: a time is {seconds, nanos}, an int64 a number, an enum its number, an Any {typeUrl,
+value}, bytes are base64; fields with default values are absent, messages that are present are {}. The plugin
+shows the request line as it came; here it is the one reading of it, so that a rule on `http.host` or
+`http.path` cannot be evaded by another spelling. `headers` and `body` are there whatever form they came in.
 """
 
 from __future__ import annotations
 
 import math
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any, Final
 
-from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
+from google.protobuf.struct_pb2 import Struct, Value
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from authz.values import MISSING
 
-_HEADERS: Final = ("request", "http", "headers")
-_MAX_DEPTH: Final = 100  # protobuf parses no deeper
-_NAMES: dict[Any, dict[str, FieldDescriptor]] = {}
+_HTTP: Final = ("request", "http")
 
 
 class MessageAttributes:
-    """`values.Attributes` over one AttributeContext."""
+    """`values.Attributes` over one AttributeContext.
 
-    __slots__ = ("_headers", "_message")
+    `line` holds what was read of `request.http`, by its names there (method, path, host, scheme, headers);
+    `body` is the body as it came, whatever form it came in.
+    """
 
-    def __init__(self, message: Message, headers: dict[str, str]) -> None:
+    __slots__ = ("_body", "_line", "_message")
+
+    def __init__(self, message: Message, line: dict[str, Any], body: bytes) -> None:
         self._message = message
-        self._headers = headers
+        self._line = line
+        self._body = body
 
     def at(self, path: tuple[str, ...]) -> Any:
         """The JSON value at `path` below `attributes`, or MISSING."""
-        if path[:3] == _HEADERS:
-            return _step(self._headers, path[3:])
+        if len(path) > 2 and path[:2] == _HTTP:
+            read = self._read(path[2])
+            if read is not None:
+                return _step(read, path[3:]) if read else MISSING
         value: Any = self._message
-        for depth, name in enumerate(path):
-            if not isinstance(value, Message):
-                return _step(value, path[depth:])
-            value = _member(value, name)
+        for name in path:
+            value = _below(value, name)
             if value is MISSING:
                 return MISSING
-        document = plain(value) if isinstance(value, Message) else value
-        return self._with_headers(document, path)
-
-    def _with_headers(self, document: Any, path: tuple[str, ...]) -> Any:
-        """`document` at `path` with the headers as they were read, where it lies above them."""
-        if len(path) >= len(_HEADERS) or path != _HEADERS[: len(path)] or not isinstance(document, dict):
-            return document
-        below: dict[str, Any] = document
-        for name in _HEADERS[len(path) : -1]:
-            below = below.setdefault(name, {})
-        below["headers"] = self._headers
+        document = plain(value)
+        if path == _HTTP[: len(path)]:
+            self._put_line(document, path)
         return document
 
+    def _read(self, name: str) -> Any:
+        """What was read of the member `name` of `request.http`; None where it is only in the message."""
+        if name == "body":
+            return self._body.decode(errors="replace")
+        return self._line.get(name)
 
-def plain(message: Message) -> Any:
-    """The whole of `message` as JSON values."""
-    special = _SPECIAL.get(message.DESCRIPTOR.full_name)
-    if special is not None:
-        return special(message)
-    return {field.camelcase_name: _value(field, value) for field, value in message.ListFields()}
+    def _put_line(self, document: dict[str, Any], path: tuple[str, ...]) -> None:
+        """Into `document` at `path`, which lies at or above `request.http`."""
+        for name in _HTTP[len(path) :]:
+            document = document.setdefault(name, {})
+        for name in (*self._line, "body"):
+            value = self._read(name)
+            if value:
+                document[name] = value
 
 
-def _member(message: Message, name: str) -> Any:
-    """The member called `name` in JSON: a message as it is, everything else as JSON; MISSING if absent."""
-    special = _SPECIAL.get(message.DESCRIPTOR.full_name)
-    if special is not None:
-        return _step(special(message), (name,))
-    field = _fields(message).get(name)
+def plain(value: Any) -> Any:
+    """A message, or a value of one of its fields, as JSON values."""
+    if isinstance(value, Message):
+        special = _SPECIAL.get(type(value))
+        if special is not None:
+            return special(value)
+        return {field.camelcase_name: plain(item) for field, item in value.ListFields()}
+    if isinstance(value, bytes):
+        return b64encode(value).decode()
+    if isinstance(value, str | int):
+        return value
+    if isinstance(value, Mapping):
+        return {name: plain(item) for name, item in value.items()}
+    return [plain(item) for item in value]
+
+
+def _below(value: Any, name: str) -> Any:
+    """The member of `value` called `name` in JSON, not yet as JSON; MISSING if there is none."""
+    if isinstance(value, Message):
+        special = _SPECIAL.get(type(value))
+        if special is None:
+            return _field(value, name)
+        if isinstance(value, Value) and value.HasField("struct_value"):
+            value = value.struct_value
+        value = value.fields if isinstance(value, Struct) else special(value)
+    if isinstance(value, Mapping) and name in value:
+        return value[name]
+    return MISSING
+
+
+def _field(message: Message, name: str) -> Any:
+    field = _fields(message.DESCRIPTOR).get(name)
     if field is None:
         return MISSING
-    value = getattr(message, field.name)
     if field.has_presence:
-        if not message.HasField(field.name):
-            return MISSING
-        return value if field.message_type else _scalar(field, value)
-    return _value(field, value) if value else MISSING
+        return getattr(message, field.name) if message.HasField(field.name) else MISSING
+    return getattr(message, field.name) or MISSING
 
 
-def _fields(message: Message) -> dict[str, FieldDescriptor]:
-    descriptor = message.DESCRIPTOR
-    if descriptor not in _NAMES:
-        _NAMES[descriptor] = {field.camelcase_name: field for field in descriptor.fields}
-    return _NAMES[descriptor]
+@cache
+def _fields(descriptor: Descriptor) -> dict[str, FieldDescriptor]:
+    return {field.camelcase_name: field for field in descriptor.fields}
 
 
 def _step(value: Any, path: tuple[str, ...]) -> Any:
@@ -96,24 +126,19 @@ def _step(value: Any, path: tuple[str, ...]) -> Any:
     return value
 
 
-def _value(field: FieldDescriptor, value: Any) -> Any:
-    kind = field.message_type
-    if kind is not None and kind.GetOptions().map_entry:
-        entry = kind.fields_by_name["value"]
-        return {key: _scalar(entry, item) for key, item in sorted(value.items())}
-    if field.is_repeated:
-        return [_scalar(field, item) for item in value]
-    return _scalar(field, value)
+def _struct(message: Any) -> dict[str, Any]:
+    return {name: _value(value) for name, value in message.fields.items()}
 
 
-def _scalar(field: FieldDescriptor, value: Any) -> Any:
-    if isinstance(value, Message):
-        return plain(value)
-    if isinstance(value, bytes):
-        return b64encode(value).decode()
-    if isinstance(value, float):
-        return _number(value)
-    return value
+def _value(value: Any) -> Any:
+    kind = value.WhichOneof("kind")
+    if kind == "struct_value":
+        return _struct(value.struct_value)
+    if kind == "list_value":
+        return [_value(item) for item in value.list_value.values]
+    if kind == "number_value":
+        return _number(value.number_value)
+    return getattr(value, kind) if kind in ("string_value", "bool_value") else None
 
 
 def _number(value: float) -> Any:
@@ -121,21 +146,6 @@ def _number(value: float) -> Any:
     if math.isfinite(value):
         return int(value) if value.is_integer() and abs(value) < 2**53 else value
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-
-
-def _struct(message: Any) -> dict[str, Any]:
-    return {name: _struct_value(value) for name, value in sorted(message.fields.items())}
-
-
-def _struct_value(value: Any) -> Any:
-    kind = value.WhichOneof("kind")
-    if kind == "struct_value":
-        return _struct(value.struct_value)
-    if kind == "list_value":
-        return [_struct_value(item) for item in value.list_value.values]
-    if kind == "number_value":
-        return _number(value.number_value)
-    return getattr(value, kind) if kind in ("string_value", "bool_value") else None
 
 
 def _time(message: Any) -> dict[str, int]:
@@ -148,9 +158,9 @@ def _any(message: Any) -> dict[str, str]:
     return {name: value for name, value in parts.items() if value}
 
 
-_SPECIAL: Final[dict[str, Callable[[Any], Any]]] = {
-    "google.protobuf.Struct": _struct,
-    "google.protobuf.Value": _struct_value,
-    "google.protobuf.Timestamp": _time,
-    "google.protobuf.Any": _any,
+_SPECIAL: Final[dict[type[Message], Callable[[Any], Any]]] = {
+    Struct: _struct,
+    Value: _value,
+    Timestamp: _time,
+    AnyMessage: _any,
 }

@@ -1,8 +1,8 @@
 """Receipt -> CheckResponse: the only place that writes what Envoy is told.
 
-An allow is written from a Receipt whose ruling allows, and from nothing else; `refusal`, which needs no
-Receipt, cannot express one. Envoy lets a request through when status.code is 0, whatever else the response
-says, so code and body are set together here. Denials are RFC 9457 problems.
+Called by `service.py`. An allow is written from a Receipt whose ruling allows, and from nothing else;
+`refusal`, which needs no Receipt, cannot express one. Envoy lets a request through when status.code is 0,
+whatever else the response says, so code and body are set together here. Denials are RFC 9457 problems.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Final
 import orjson
 
 from authz._pb import aegis_ext_authz_pb2 as pb
-from authz.values import Malformed, Reason, Receipt, Request
+from authz.values import Decision, Malformed, Reason, Receipt, Request
 
 DECISION_ID: Final = "x-aegis-decision-id"
 TOKEN: Final = "x-aegis-agent-token"  # noqa: S105 - a header's name
@@ -24,6 +24,19 @@ PERMISSION_DENIED: Final = 7
 UNAVAILABLE: Final = 14
 UNAUTHENTICATED: Final = 16
 RETRY_AFTER_S: Final = "1"
+_DETAILS: Final = {
+    400: "The request cannot be read in exactly one way.",
+    401: "It is not established who asks.",
+    403: "Policy does not permit this request now.",
+    413: "The request is larger than the limit.",
+    503: "No decision could be made and recorded; try again later.",
+}
+# The members that every denial with this status has; 403 stands for statuses that are not among them.
+_PROBLEMS: Final = {
+    status: {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
+    for status, detail in _DETAILS.items()
+}
+_CODES: Final = {401: UNAUTHENTICATED, 503: UNAVAILABLE}
 _OVERWRITE: Final = pb.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
 
 
@@ -64,34 +77,33 @@ class Replies:
         }
         if self._full:
             problem |= {"rule": ruling.verdict.rule, "rationale": ruling.verdict.rationale}
-        # A denial that carried a status of an answer would still be one: never below 400.
-        status = ruling.http_status if 400 <= ruling.http_status < 600 else 403
-        _deny(response, status, problem)
+        _deny(response, ruling.http_status, problem)
         _add(response.denied_response.headers, DECISION_ID, receipt.decision_id)
 
 
 def refusal(reason: Reason) -> bytes:
-    """The answer when there is no record: always a denial."""
+    """The answer when there is no record: always a denial, and nothing that names a record."""
     response = pb.CheckResponse()
-    _deny(response, reason.http_status, {"decision": "deny", "reason_code": str(reason)})
+    _deny(response, reason.http_status, {"decision": Decision.DENY, "reason_code": reason})
+    response.dynamic_metadata.fields["decision"].string_value = Decision.DENY
+    response.dynamic_metadata.fields["reason_code"].string_value = reason
     return response.SerializeToString()
 
 
-def _deny(response: Any, status: int, problem: dict[str, Any]) -> None:
+def _deny(response: Any, status: int, members: dict[str, Any]) -> None:
+    """Status, code and body of a denial: the code is never 0, the status always one of an error."""
+    if status not in _PROBLEMS:
+        status = HTTPStatus.FORBIDDEN
     response.status.code = _CODES.get(status, PERMISSION_DENIED)
     denied = response.denied_response
     denied.status.code = status
-    members = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status} | problem
-    denied.body = orjson.dumps(members).decode()
+    denied.body = orjson.dumps(_PROBLEMS[status] | members).decode()
     _add(denied.headers, "content-type", "application/problem+json")
     _add(denied.headers, "cache-control", "no-store")
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         _add(denied.headers, "retry-after", RETRY_AFTER_S)
     if status == HTTPStatus.UNAUTHORIZED:
         _add(denied.headers, "www-authenticate", 'Bearer realm="aegis"')
-
-
-_CODES: Final[dict[int, int]] = {401: UNAUTHENTICATED, 503: UNAVAILABLE}
 
 
 def _add(headers: Any, name: str, value: str) -> None:

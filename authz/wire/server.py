@@ -1,7 +1,11 @@
 """The gRPC server of one worker: Authorization/Check as raw bytes, and grpc.health.v1.
 
 In: a Service. Out: an address that answers. Started and stopped by `app.py`. Whoever reaches Check can forge
-subjects and obtain signed records, so the default is a Unix socket that only its owner may open.
+subjects and obtain signed records, so the default is a Unix socket that only its owner may open, in a
+directory where nobody else can put another one in its place.
+
+What is larger than the limits and an envelope together is answered RESOURCE_EXHAUSTED by gRPC itself, without
+a record: Envoy then denies (`failure_mode_allow: false`). Its own limits keep that from happening.
 """
 
 from __future__ import annotations
@@ -9,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import stat
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,9 +27,12 @@ from authz.wire.service import Service
 SERVICE: Final = "envoy.service.auth.v3.Authorization"
 LONGEST_SOCKET_PATH: Final = 107  # bytes of sun_path on Linux, less its end (unix(7))
 GRACE_S: Final = 5.0  # for calls under way when the server stops; Envoy waits for less
-_ENVELOPE: Final = (
-    1 << 20
-)  # what a CheckRequest may hold besides headers, path and body: metadata, certificate
+# What a CheckRequest may hold besides headers, path and body: metadata, certificates. With a limit of headers
+# exceeded it is still read, and denied with a record.
+ENVELOPE: Final = 1 << 20
+# Calls that one connection may have open, as a multiple of those that may wait: what is between the two we
+# refuse with a reason and a count; what is beyond Envoy holds back.
+STREAMS_PER_WAITING: Final = 2
 
 
 class CheckServer:
@@ -34,9 +42,13 @@ class CheckServer:
         self.port = 0  # of TCP, once started
         self._listen, self._state = settings.listen, settings.state
         limits = settings.limits
-        largest = limits.body_bytes + limits.header_bytes + limits.path_bytes + _ENVELOPE
+        largest = limits.body_bytes + limits.header_bytes + limits.path_bytes + ENVELOPE
         self._server = grpc.aio.server(
-            options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", largest)]
+            options=[
+                ("grpc.so_reuseport", 0),  # one address, one worker: a second one is told that it is taken
+                ("grpc.max_receive_message_length", largest),
+                ("grpc.max_concurrent_streams", STREAMS_PER_WAITING * settings.listen.waiting),
+            ]
         )
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # absent from its stubs
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -46,7 +58,7 @@ class CheckServer:
 
     async def start(self) -> None:
         """Bind and serve. Raises ConfigError naming the address that cannot be had."""
-        await self._health.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
+        await self._tell(False)
         address = self._listen.check
         if address.startswith("unix:"):
             self._bind_socket(self._state / address.removeprefix("unix:"))
@@ -91,6 +103,7 @@ class CheckServer:
             )
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _check_directory(path.parent)
         except OSError as error:
             raise ConfigError(f"listen.check: {path.parent}: {error.strerror}") from None
         _remove_stale(path)
@@ -99,6 +112,13 @@ class CheckServer:
             self._bind(f"unix:{path}", str(path))
         finally:
             os.umask(before)
+
+
+def _check_directory(directory: Path) -> None:
+    """Who may write here could put a socket of theirs in our place, and allow what they like."""
+    found = directory.stat()
+    if found.st_uid not in (0, os.geteuid()) or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise ConfigError(f"listen.check: {directory} can be written by others: chmod 0700, or another one")
 
 
 def _remove_stale(path: Path) -> None:
