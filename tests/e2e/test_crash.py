@@ -43,7 +43,7 @@ async def test_no_answer_without_its_record_however_often_the_worker_is_killed(
 async def _killed_under_load(stack: Stack, after: int) -> dict[str, Answer]:
     """Ask until `after` answers came, then kill the worker in the middle of it; every answer by its id."""
     answered: dict[str, Answer] = {}
-    enough = asyncio.Event()
+    enough, killed = asyncio.Event(), asyncio.Event()
     messages = _messages(stack)
 
     async def ask(checks: Checks) -> None:
@@ -51,6 +51,8 @@ async def _killed_under_load(stack: Stack, after: int) -> dict[str, Answer]:
             try:
                 answer = await checks.ask(message)
             except grpc.aio.AioRpcError:
+                if not killed.is_set():
+                    raise
                 return  # the worker is gone: nobody was told anything
             if answer.decision_id:
                 answered[answer.decision_id] = answer
@@ -59,7 +61,10 @@ async def _killed_under_load(stack: Stack, after: int) -> dict[str, Answer]:
 
     async with Checks(stack.deployment.places.check_socket) as checks:
         asking = [asyncio.create_task(ask(checks)) for _ in range(ASKING)]
-        await asyncio.wait_for(enough.wait(), 30)
+        count = asyncio.create_task(enough.wait())
+        await asyncio.wait([count, *asking], return_when=asyncio.FIRST_COMPLETED)  # an error ends it too
+        count.cancel()
+        killed.set()
         await asyncio.to_thread(stack.processes.kill, "worker")
         await asyncio.wait_for(asyncio.gather(*asking), 30)
     return answered

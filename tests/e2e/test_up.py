@@ -8,7 +8,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import httpx
@@ -109,10 +109,7 @@ def test_a_deep_directory_works_too(tmp_path: Path) -> None:
 def test_a_taken_port_is_named_and_nothing_is_started(tmp_path: Path) -> None:
     with socket.create_server((LOOPBACK, 0)) as taken:
         port = taken.getsockname()[1]
-        ports = Ports.free()
-        done = once(
-            tmp_path / "var", Ports(port, *(getattr(ports, field.name) for field in fields(ports))[1:])
-        )
+        done = once(tmp_path / "var", replace(Ports.free(), envoy=port))
     assert done.returncode == 2
     assert f"port {port} on 127.0.0.1" in done.stderr
     assert "ENVOY_PORT" in done.stderr
