@@ -28,7 +28,7 @@ TURNS = 2  # of three decisions each, when it is not forever
 
 async def live(state: Path, disk: Disk, turns: int) -> None:
     """Start, append, note what was acknowledged, stop."""
-    ledger = Worker(state).open(disk)
+    ledger = Worker(state, reply_after="bounded").open(disk)
     noted = os.open(state / "acknowledged", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for turn in range(turns):
         futures = [

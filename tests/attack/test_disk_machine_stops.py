@@ -38,7 +38,7 @@ async def stop_machine(worker: Worker, seed: int) -> tuple[list[Written], list[W
 
 @pytest.mark.parametrize("seed", range(8))
 async def test_what_was_synced_is_there_and_what_is_not_is_named_by_a_gap(worker: Worker, seed: int) -> None:
-    worker.configure(sync_wait_ms=1)
+    worker.configure(reply_after="bounded", sync_wait_ms=1)
     worker.judged = True  # the oracle wants every line ended; the old epoch stays as the machine left it
     synced, early = await stop_machine(worker, seed)
     async with worker.running(boot_id=lambda: "next boot"):
@@ -57,7 +57,7 @@ async def test_what_was_synced_is_there_and_what_is_not_is_named_by_a_gap(worker
 
 async def test_a_gap_that_was_lost_with_the_epoch_that_said_it_is_said_again(worker: Worker) -> None:
     """The machine stops again while the worker starts."""
-    worker.configure(sync_wait_ms=1)
+    worker.configure(reply_after="bounded", sync_wait_ms=1)
     worker.judged = True
     await stop_machine(worker, 99)
     disk = VolatileDisk()

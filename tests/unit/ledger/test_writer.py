@@ -257,7 +257,7 @@ async def test_with_synced_everybody_waits_as_long_as_the_sync_hangs(worker: Wor
 
 
 async def test_bounded_answers_while_the_sync_hangs_and_says_so(worker: Worker) -> None:
-    worker.configure(sync_wait_ms=2)
+    worker.configure(reply_after="bounded", sync_wait_ms=2)
     disk = HungDisk()
     async with worker.running(disk) as ledger:
         disk.hang()
@@ -279,7 +279,7 @@ async def test_bounded_answers_while_the_sync_hangs_and_says_so(worker: Worker) 
 
 
 async def test_a_ledger_closed_while_answers_were_early_names_their_range(worker: Worker) -> None:
-    worker.configure(sync_wait_ms=1)
+    worker.configure(reply_after="bounded", sync_wait_ms=1)
     disk = HungDisk()
     ledger = worker.open(disk)
     disk.hang()
@@ -296,7 +296,7 @@ async def test_a_ledger_closed_while_answers_were_early_names_their_range(worker
 
 async def test_entries_of_the_ledgers_own_never_make_a_sync_late(worker: Worker) -> None:
     """Or every `late_sync` would bring the next one."""
-    worker.configure(sync_wait_ms=1, heartbeat_s=0.005)
+    worker.configure(reply_after="bounded", sync_wait_ms=1, heartbeat_s=0.005)
     disk = HungDisk()
     async with worker.running(disk) as ledger:
         disk.hang()
