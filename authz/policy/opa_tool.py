@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import orjson
 
+from authz import programs
 from authz.errors import PolicyRejected
 
 TIMEOUT_S: Final = 120
@@ -19,10 +20,10 @@ _MOST_TEXT: Final = 4000
 
 
 class OpaTool:
-    """The `opa` binary at `path`, or the one on PATH."""
+    """The `opa` binary at `path`; for a bare name, the one beside this Python or on PATH."""
 
     def __init__(self, path: str = "opa") -> None:
-        self._path = path
+        self._path = str(programs.find(path) or path)
 
     def run(self, arguments: Sequence[str], directory: Path) -> bytes:
         """Standard output of `opa ARGUMENTS` run inside `directory`."""

@@ -8,8 +8,6 @@ ready, by its own word. Used by `aegis up`, the end-to-end tests and the benchma
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +15,7 @@ from typing import Any, Final
 
 import yaml
 
+from authz import programs
 from authz.config import Settings, load
 from authz.followers.bundles import opa_command, opa_config
 from authz.ledger import keys, trust
@@ -156,8 +155,7 @@ def _tree(places: Places, ports: Ports, overrides: Mapping[str, Mapping[str, Any
 
 def program(name: str) -> Path:
     """The program beside this Python, or on PATH. Raises StartFailed."""
-    beside = Path(sys.executable).with_name(name)
-    found = str(beside) if os.access(beside, os.X_OK) else shutil.which(name)
+    found = programs.find(name)
     if found is None:
         raise StartFailed(f"there is no `{name}`, neither beside {sys.executable} nor on PATH: run `make up`")
-    return Path(found)
+    return found

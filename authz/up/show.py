@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -75,7 +75,7 @@ def verified(result: Verification) -> str:
     lines = [f"  {log['log']}: {log['entries']} entries, {log['sealed']} sealed" for log in logs[-1:]]
     if older := logs[:-1]:
         total = sum(log["entries"] for log in older)
-        lines.append(f"  and {len(older)} earlier logs, each continued by the next: {total} entries")
+        lines.append(f"  earlier logs, each continued by the next: {len(older)}, with {total} entries")
     lines += [f"  not checked: {what}" for what in result.report.get("not_checked", ())]
     if result.report.get("exposure"):
         lines.append(f"  exposure: {result.report['exposure']}")
@@ -94,7 +94,7 @@ def fault(result: Verification) -> str:
 def how_to_go_on(proxy: str, header: Path, policy: Path, state: Path) -> str:
     """Commands that work as they stand, from the directory in which `aegis up` runs."""
     here = {name: short(path) for name, path in {"header": header, "policy": policy, "state": state}.items()}
-    aegis = short(Path(os.environ.get("VIRTUAL_ENV", ".venv")) / "bin/aegis")
+    aegis = short(Path(sys.executable).with_name("aegis"))
     return escape(
         f"""\
 Running. Send requests of your own as clinical-agent (the token is renewed while this runs):
