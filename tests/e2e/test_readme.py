@@ -71,7 +71,7 @@ def make_up(directory: Path) -> Iterator[None]:
 
 
 def run(block: Block, directory: Path) -> None:
-    command = ["bash", "-euo", "pipefail", "-c", block.script]
+    command = ["bash", "-eu", "-c", block.script]
     done = subprocess.run(
         command, cwd=directory, capture_output=True, text=True, timeout=LIMIT_S, check=False
     )
