@@ -123,9 +123,8 @@ class Authorizer:
             with suppress(EvidenceUnavailable):  # nobody is left to be told
                 self._record(story, _denial(Reason.CALLER_GONE, ""))
             raise
-        written = self._record(story, verdict)
         story.judged = time.perf_counter()
-        story.wrote = wrote = await written
+        story.wrote = wrote = await self._record(story, verdict)
         story.written = time.perf_counter()
         self._observer.decided(story)
         return Receipt(wrote.log, wrote.seq, wrote.entry_hash, story.record["decision_id"], story.ruling)
