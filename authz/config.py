@@ -50,6 +50,13 @@ class Listen(_Section):
         description="Part of `waiting` that one source (agent address) may hold; 1 lets one agent "
         "starve all.",
     )
+    gather_ms: float = Field(
+        default=1.0,
+        ge=0,
+        le=20,
+        description="Under load a request waits so long for others and is decided with them, for less than "
+        "half the CPU, milliseconds; 0: each begins at once.",
+    )
     drain_s: float = Field(
         default=2.0,
         ge=0,
@@ -81,7 +88,8 @@ class Identity(_Section):
     keys_max_age_s: float = Field(
         default=3600.0,
         ge=0,
-        description="Deny `identity_keys_stale` when `jwks` could not be read for so long, seconds; 0: never.",
+        description="Deny `identity_keys_stale` when `jwks` could not be read for so long, seconds; "
+        "0: never.",
     )
     issuer: str = Field(default="https://agents.aegis.test", description="Required `iss`.")
     audience: str = Field(default="aegis", description="Required `aud`.")

@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 
 from authz.telemetry.histogram import SIZE_BUCKETS, Histogram, HistogramCollector
 
-STAGES: Final = ("read", "identity", "policy", "ledger", "reply", "total")
+STAGES: Final = ("turn", "read", "identity", "policy", "ledger", "reply", "total")
 _MAX_SERIES: Final = 256  # distinct (decision, reason) pairs: policies bring their own reason codes
 
 

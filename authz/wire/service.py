@@ -19,6 +19,7 @@ from authz.config import Settings
 from authz.errors import EvidenceUnavailable
 from authz.telemetry.metrics import WorkerMetrics
 from authz.values import Malformed, Reason, Receipt, Request
+from authz.wire.bursts import Bursts
 from authz.wire.extauthz import read
 from authz.wire.reply import Replies, refusal
 
@@ -61,6 +62,7 @@ class Service:
         self._most = settings.listen.waiting
         self._share = max(1, int(settings.listen.waiting * settings.listen.source_share))
         self._sources: dict[str, int] = {}
+        self._bursts = Bursts(settings.listen.gather_ms / 1000)
         self._authorizer = authorizer
         self._metrics = metrics
         self._count_refusal = count_refusal
@@ -69,18 +71,24 @@ class Service:
             full=settings.reply.denial_detail == "full",
             credentials=("authorization",) if settings.identity.use_authorization else (),
         )
-        self._stages = [metrics.stages[name] for name in ("read", "reply", "total")]
+        self._stages = [metrics.stages[name] for name in ("turn", "read", "reply", "total")]
 
     async def handle(self, message: bytes, call: Call) -> bytes:
         """The answer to one Check. Cancellation passes through: what was appended stays appended."""
-        started = time.perf_counter()
+        arrived = started = time.perf_counter()
         source = UNKNOWN_SOURCE
+        full = self.waiting >= self._most
+        self.waiting += 1
         try:
+            turn = None if full else self._bursts.join(self.waiting)
+            if turn is not None:
+                await turn
+                started = time.perf_counter()
             left = call.time_left()
             request = read(message, self._limits, call.traceparent(), self._new_trace_id)
             reading = time.perf_counter()
             source = request.source_address or UNKNOWN_SOURCE
-            if (left is not None and left <= 0) or not self._enter(source):
+            if full or (left is not None and left <= 0) or not self._enter(source):
                 return self._refuse(Reason.OVERLOADED, source)
             try:
                 receipt = await self._authorizer.decide(request, math.inf if left is None else left)
@@ -93,20 +101,20 @@ class Service:
         except Exception as error:  # nothing of ours may become a gRPC error, which hides what happened
             log.exception("check_failed", error=type(error).__name__)
             return self._refuse(Reason.INTERNAL_ERROR, source)
-        self._observe(started, reading, replying)
+        finally:
+            self.waiting -= 1
+        self._observe(arrived, started, reading, replying)
         return answer
 
     def _enter(self, source: str) -> bool:
         """Whether one more of `source` may wait; it then counts until `_leave`."""
         held = self._sources.get(source, 0)
-        if self.waiting >= self._most or held >= self._share:
+        if held >= self._share:
             return False
-        self.waiting += 1
         self._sources[source] = held + 1
         return True
 
     def _leave(self, source: str) -> None:
-        self.waiting -= 1
         held = self._sources[source] - 1
         if held:
             self._sources[source] = held
@@ -118,9 +126,10 @@ class Service:
         self._count_refusal(reason, source)
         return refusal(reason)
 
-    def _observe(self, started: float, reading: float, replying: float) -> None:
+    def _observe(self, arrived: float, started: float, reading: float, replying: float) -> None:
         now = time.perf_counter()
-        read_stage, reply_stage, total = self._stages
+        turn, read_stage, reply_stage, total = self._stages
+        turn.observe(started - arrived)
         read_stage.observe(reading - started)
         reply_stage.observe(now - replying)
-        total.observe(now - started)
+        total.observe(now - arrived)
