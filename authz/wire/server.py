@@ -30,9 +30,10 @@ GRACE_S: Final = 5.0  # for calls under way when the server stops; Envoy waits f
 # What a CheckRequest may hold besides headers, path and body: metadata, certificates. With a limit of headers
 # exceeded it is still read, and denied with a record.
 ENVELOPE: Final = 1 << 20
-# Calls that one connection may have open, as a multiple of those that may wait: what is between the two we
-# refuse with a reason and a count; what is beyond Envoy holds back.
+# Calls that one connection may have open, as a multiple of those that may wait, and at least: what is between
+# the two we refuse with a reason and a count; what is beyond Envoy holds back once it has been told.
 STREAMS_PER_WAITING: Final = 2
+FEWEST_STREAMS: Final = 1024
 
 
 class CheckServer:
@@ -43,11 +44,12 @@ class CheckServer:
         self._listen, self._state = settings.listen, settings.state
         limits = settings.limits
         largest = limits.body_bytes + limits.header_bytes + limits.path_bytes + ENVELOPE
+        streams = max(FEWEST_STREAMS, STREAMS_PER_WAITING * settings.listen.waiting)
         self._server = grpc.aio.server(
             options=[
                 ("grpc.so_reuseport", 0),  # one address, one worker: a second one is told that it is taken
                 ("grpc.max_receive_message_length", largest),
-                ("grpc.max_concurrent_streams", STREAMS_PER_WAITING * settings.listen.waiting),
+                ("grpc.max_concurrent_streams", streams),
             ]
         )
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # absent from its stubs
@@ -77,9 +79,11 @@ class CheckServer:
 
     async def stop(self) -> None:
         """NOT_SERVING for longer than Envoy's health-check interval, then finish what is under way."""
+        drain_s = self._listen.drain_s if self._serving else 0.0
+        self._serving = False
         await asyncio.gather(*self._tasks)
         await self._tell(False)
-        await asyncio.sleep(self._listen.drain_s if self._serving else 0.0)
+        await asyncio.sleep(drain_s)
         await self._server.stop(GRACE_S)
 
     async def _tell(self, serving: bool) -> None:
