@@ -54,7 +54,7 @@ class Checks:
         self._channel = grpc.aio.insecure_channel(f"unix:{socket}", options)
         self._check = self._channel.unary_unary(METHOD)
 
-    async def ask(self, message: bytes, timeout: float = 5.0) -> Answer:
+    async def ask(self, message: bytes, timeout: float = 30.0) -> Answer:
         """Raises grpc.aio.AioRpcError when there is no answer."""
         return read_answer(await self._check(message, timeout=timeout))
 
