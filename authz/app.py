@@ -176,6 +176,8 @@ class Worker:
         yield "aegis_policy_info", "The active policy version.", 1, names
         yield "aegis_policy_age_seconds", "Since the worker saw the active version.", policy.age_s, {}
         yield "aegis_policy_staleness_seconds", "Since OPA said what is active.", policy.staleness_s, {}
+        keys_age = self.identifier.keys_age_s
+        yield "aegis_identity_keys_age_seconds", "Since the key file was last read whole.", keys_age, {}
         yield "aegis_cache_entries", "Verdicts kept.", len(cache), {}
         yield "aegis_cache_hits_total", "Verdicts given again.", cache.hits, {}
         yield "aegis_cache_misses_total", "Cacheable questions that had no verdict.", cache.misses, {}
