@@ -58,11 +58,11 @@ def build_bundle(
     entry_points: Sequence[str] = DEFAULT_ENTRY_POINTS,
     opa: str = "opa",
 ) -> PolicyVersion:
-    """Check, analyse, sign and publish `source` (a directory in bundle layout) as `out/<revision>.tar.gz`.
+    """Check, test, analyse, sign and publish `source` (a directory in bundle layout) as `out/<revision>.tar.gz`.
 
     `signing_key` is an ES256 private key in PEM (`signing.ensure_signing_key`). Raises PolicyRejected,
-    naming file and rule, when opa refuses the source, an entry point is missing, or `version` is already
-    published with other content.
+    naming file and rule, when opa refuses the source, one of its tests fails, an entry point is missing, or
+    `version` is already published with other content.
     """
     if not is_version(version):
         raise PolicyRejected(f"{version!r}: a version is 1 to 64 of A-Z a-z 0-9 . _ -, no sign first")
@@ -70,6 +70,7 @@ def build_bundle(
     with tempfile.TemporaryDirectory(prefix="aegis-policy-") as name:
         work = Path(name)
         plain = _build_plain(source, work, tool)
+        _test(source, tool)
         analysis = analyse(plain, entry_points, tool)
         revision = _lay_out(work / "tree", _contents(plain), analysis, version)
         signed = work / "signed.tar.gz"
@@ -110,6 +111,12 @@ def _build_plain(source: Path, work: Path, tool: OpaTool) -> Path:
     tool.run(["check", "--strict", "--bundle", "."], source)
     tool.run(["build", "-b", ".", "--ignore", _TESTS, "-o", str(plain)], source)
     return plain
+
+
+def _test(source: Path, tool: OpaTool) -> None:
+    """The source's own `opa test`s; what a failing one prints says what is wrong with the data."""
+    if any(source.rglob(_TESTS)):
+        tool.run(["test", "--bundle", ".", "--explain", "notes"], source)
 
 
 def _refuse_foreign(source: Path) -> None:

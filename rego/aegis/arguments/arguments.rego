@@ -106,7 +106,8 @@ unmet(found, constraints) := (violated | missing(names, constraints)) | excess i
 	names := {name | some [name, _] in found}
 	excess := {[name, "max_count"] |
 		some name, constraint in constraints
-		count([1 | some [name, _] in found]) > constraint.max_count
+		most := constraint.max_count
+		count([1 | some [name, _] in found]) > most
 	}
 }
 

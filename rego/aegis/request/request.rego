@@ -58,7 +58,10 @@ routed(at) := name if {
 # METADATA
 # description: |
 #   Segments that a `*` may take: none is empty, and none has a `;`, where some servers cut it, or a wildcard.
-plain if regex.match(`^(/[A-Za-z0-9._~:@=+,%-]+)+$`, input.action.resource)
+plain if {
+	is_string(input.action.resource)
+	regex.match(`^(/[A-Za-z0-9._~:@=+,%-]+)+$`, input.action.resource)
+}
 
 # METADATA
 # description: What the matrix demands for the tool.

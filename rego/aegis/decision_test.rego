@@ -1,0 +1,291 @@
+# METADATA
+# title: Which reason decides
+# description: With data of its own, so that who edits the library's data does not break it.
+package aegis_test
+
+import data.aegis
+
+agents := {
+	"reader": {"tools": {"notes.read": {}, "notes.purge": {}, "notes.leak": {}, "pay": {}}},
+	"payer": {"tools": {"pay": {"arguments": {"cents": {"maximum": 500}}}, "notes.read": {}}},
+	"broker": {"tools": {"pay": {}, "feed": {}, "notes.upload": {}}},
+	"helper": {"delegated_only": true, "tools": {"notes.read": {}}},
+}
+
+destinations := {
+	"notes.test": {
+		"ports": [443],
+		"routes": {
+			"GET": {"/notes/*": "notes.read", "/notes/all": "notes.leak", "/": "notes.leak"},
+			"DELETE": {"/notes/*": "notes.purge"},
+			"PUT": {"/notes/*/file": "notes.upload"},
+		},
+		"named": ["pay"],
+	},
+	"pay.test": {"ports": [443, 8443], "routes": {"POST": {"/pay": "pay"}, "CONNECT": {"": "feed"}}},
+}
+
+tools := {
+	"notes.read": {"category": "read", "sensitivity": "internal", "query": {"lang": {"type": "string", "enum": ["en"]}}},
+	"notes.purge": {"category": "deletion", "sensitivity": "internal"},
+	"notes.leak": {"category": "leak", "sensitivity": "internal", "query": "any"},
+	"notes.upload": {"category": "read", "sensitivity": "internal", "arguments": "opaque"},
+	"pay": {"category": "payment", "sensitivity": "internal", "arguments": {
+		"cents": {"type": "integer", "required": true, "maximum": 1000},
+		"to": {"type": "string"},
+	}},
+	"feed": {"category": "read", "sensitivity": "internal", "kind": "tunnel"},
+}
+
+matrix := {
+	"read": {"internal": {"decision": "allow", "assurance": "header"}},
+	"deletion": {"internal": {"decision": "approval_needed", "assurance": "jwt"}},
+	"leak": {"internal": {"decision": "deny", "assurance": "none"}},
+	"payment": {"internal": {"decision": "allow", "assurance": "jwt", "obligations": {"reply_after": "synced"}}},
+}
+
+decided(asked) := made if {
+	made := aegis.decision with input as asked
+		with data.agents as agents
+		with data.destinations as destinations
+		with data.tools as tools
+		with data.matrix as matrix
+}
+
+asking(agent, method, host, path) := {
+	"agent": {"id": agent, "chain": [], "assurance": "jwt"},
+	"action": {"kind": "http", "tool": "", "method": method, "resource": path, "body": "none"},
+	"destination": {"host": host, "port": 443},
+	"parsed_query": {},
+}
+
+reading := asking("reader", "GET", "notes.test", "/notes/7")
+
+paying(agent, arguments) := changed(
+	asking(agent, "POST", "pay.test", "/pay"),
+	{"action": {"body": "parsed", "arguments": arguments}},
+)
+
+changed(asked, changes) := object.union(asked, changes)
+
+# The outcome in the form [decision, reason, rule].
+outcome(asked) := [made.decision, made.reason_code, made.rule] if made := decided(asked)
+
+denied(asked, reason, rule) if {
+	outcome(asked) == ["deny", reason, rule]
+	not decided(asked).obligations
+	decided(asked).rationale[0] == "policy-violation"
+}
+
+test_a_permitted_read if {
+	decided(reading) == {
+		"decision": "allow",
+		"reason_code": "permitted",
+		"rule": "matrix/read/internal",
+		"rationale": ["policy-compliant"],
+		"obligations": {},
+		"evidence": ["agents/reader", "destinations/notes.test", "matrix/read/internal", "tools/notes.read"],
+		"classification": {"tool": "notes.read", "category": "read", "sensitivity": "internal"},
+	}
+}
+
+test_a_permitted_payment_is_bound_to_the_sync if {
+	made := decided(paying("payer", {"cents": 500, "to": "x"}))
+	made.decision == "allow"
+	made.obligations == {"reply_after": "synced"}
+}
+
+test_a_deletion_needs_approval_and_is_no_allow if {
+	made := decided(asking("reader", "DELETE", "notes.test", "/notes/7"))
+	[made.decision, made.reason_code, made.rule] == ["approval_needed", "approval_required", "matrix/deletion/internal"]
+	not made.obligations
+}
+
+test_an_agent_that_is_not_in_the_data if {
+	every agent in ["nobody", "", null, 7, ["reader"], {"reader": 1}] {
+		denied(changed(reading, {"agent": {"id": agent}}), "agent_unknown", "agent-known")
+	}
+}
+
+test_a_destination_that_is_not_in_the_data if {
+	every to in [{"host": "evil.test"}, {"host": "NOTES.test"}, {"host": "x.notes.test"}, {"host": 7}, {"port": 80}, {"port": "443"}] {
+		denied(changed(reading, {"destination": to}), "egress_violation", "destination-known")
+	}
+}
+
+test_the_port_of_one_destination_is_none_of_another if {
+	denied(changed(reading, {"destination": {"port": 8443}}), "egress_violation", "destination-known")
+	outcome(changed(paying("broker", {"cents": 1}), {"destination": {"port": 8443}}))[0] == "allow"
+}
+
+test_a_tool_at_another_destination_is_named_in_the_denial if {
+	asked := asking("reader", "DELETE", "pay.test", "/notes/7")
+	denied(asked, "egress_violation", "egress-destination")
+	decided(asked).classification.tool == "notes.purge"
+	"tools/notes.purge" in decided(asked).evidence
+}
+
+test_what_no_route_names_is_no_tool if {
+	every path in [
+		"/", "", "/notes", "/notes/", "/notes//7", "/notes/7/", "/notes/7/x", "/Notes/7", "notes/7", "/notes/7;a", "/notes/*",
+		"/notes/7*", "/notes/a b", "/notes/{}", "/notes/7\n", 7, null, ["/notes/7"],
+	] {
+		denied(changed(reading, {"action": {"resource": path, "method": "DELETE"}}), "tool_unknown", "tool-known")
+	}
+	every method in ["POST", "get", "", null, 7] {
+		denied(changed(reading, {"action": {"method": method}}), "tool_unknown", "tool-known")
+	}
+}
+
+test_a_literal_segment_goes_before_a_variable_one if {
+	decided(asking("reader", "GET", "notes.test", "/notes/all")).classification.tool == "notes.leak"
+	decided(asking("reader", "GET", "notes.test", "/notes/al")).classification.tool == "notes.read"
+	routes := {"routes": {"GET": {"/*/b/*": "1", "/a/*/*": "2", "/a/*/c": "3", "/*/b/c": "4"}}}
+	expected := {"/a/b/c": "3", "/a/b/d": "2", "/x/b/c": "4", "/x/b/d": "1"}
+	every path, tool in expected {
+		aegis.request.routed(routes) == tool with input.action as {"method": "GET", "resource": path}
+	}
+}
+
+test_envoys_route_may_name_a_tool_where_the_data_says_so if {
+	named := changed(asking("broker", "POST", "notes.test", "/any"), {"action": {
+		"tool": "pay",
+		"body": "parsed",
+		"arguments": {"cents": 1},
+	}})
+	decided(named).decision == "allow"
+	denied(changed(named, {"action": {"tool": "feed"}}), "tool_unknown", "tool-known")
+	denied(changed(named, {"destination": {"host": "pay.test"}}), "tool_unknown", "tool-known")
+	denied(changed(reading, {"action": {"tool": "nothing"}}), "tool_unknown", "tool-known")
+	denied(changed(reading, {"action": {"tool": null}}), "tool_unknown", "tool-known")
+}
+
+test_a_tool_that_the_agent_does_not_have if {
+	denied(asking("payer", "DELETE", "notes.test", "/notes/7"), "tool_not_permitted", "agent-tool")
+}
+
+test_a_tunnel_only_where_the_tool_is_one if {
+	connect := changed(asking("broker", "CONNECT", "pay.test", ""), {"action": {"kind": "tunnel"}})
+	decided(connect).decision == "allow"
+	decided(connect).obligations == {"tunnel": "opaque"}
+	denied(changed(reading, {"action": {"kind": "tunnel"}}), "tunnel_not_permitted", "tunnel-known")
+	denied(changed(connect, {"destination": {"host": "notes.test"}}), "egress_violation", "egress-destination")
+	denied(changed(connect, {"action": {"kind": "http"}}), "tool_unknown", "tool-known")
+	denied(changed(reading, {"action": {"kind": null}}), "tool_unknown", "tool-known")
+}
+
+test_arguments_out_of_the_tools_bounds if {
+	every arguments in [
+		{}, {"cents": 1001}, {"cents": "1"}, {"cents": 1.5}, {"cents": null}, {"cents": [1]}, {"cents": 1, "more": 1}, {"to": "x"},
+		{"cents": 1, "to": 7}, [], [1], "x", 7, null, false, {"cents": {"cents": 1}},
+	] {
+		denied(paying("broker", arguments), "argument_not_permitted", "tool-arguments")
+	}
+}
+
+test_an_argument_over_the_agents_limit if {
+	asked := paying("payer", {"cents": 501})
+	denied(asked, "argument_not_permitted", "agent-limits")
+	decided(asked).rationale == ["policy-violation", "cents: maximum"]
+	decided(paying("broker", {"cents": 501})).decision == "allow"
+}
+
+test_a_rationale_names_no_value_and_is_bounded if {
+	many := {sprintf("secret%d", [n]): "secret" | some n in numbers.range(1, 100)}
+	decided(paying("broker", many)).rationale == ["policy-violation", "argument: undeclared", "cents: required"]
+}
+
+test_a_body_that_was_not_read if {
+	pay := asking("broker", "POST", "pay.test", "/pay")
+	every body in ["opaque", "other", null] {
+		denied(changed(pay, {"action": {"body": body}}), "argument_not_permitted", "tool-arguments")
+		denied(changed(reading, {"action": {"body": body}}), "argument_not_permitted", "tool-arguments")
+	}
+	denied(changed(reading, {"action": {"body": "parsed"}}), "argument_not_permitted", "tool-arguments")
+	decided(changed(asking("broker", "PUT", "notes.test", "/notes/7/file"), {"action": {"body": "opaque"}})).decision == "allow"
+}
+
+test_a_query_that_the_tool_does_not_take if {
+	every query in [{"x": ["1"]}, {"lang": ["en", "en"]}, {"lang": ["de"]}, {"lang": []}, {"lang": "en"}, {"lang[]": ["en"]}, null, []] {
+		asked := object.union(object.remove(reading, ["parsed_query"]), {"parsed_query": query})
+		denied(asked, "argument_not_permitted", "tool-arguments")
+	}
+	decided(changed(reading, {"parsed_query": {"lang": ["en"]}})).decision == "allow"
+}
+
+test_a_query_of_any_form_where_the_tool_takes_any if {
+	anything := changed(asking("reader", "GET", "notes.test", "/"), {"parsed_query": {"x": ["1", "2"]}})
+	denied(anything, "category_not_permitted", "matrix/leak/internal")
+}
+
+test_a_chain_in_which_everybody_has_the_tool if {
+	every chain in [["payer"], ["helper", "payer"], ["reader"]] {
+		decided(changed(reading, {"agent": {"chain": chain}})).decision == "allow"
+	}
+	delegated := changed(reading, {"agent": {"chain": ["helper", "payer"]}})
+	count(decided(delegated).evidence) == 6
+}
+
+test_a_chain_in_which_one_does_not_have_the_tool if {
+	every chain in [["broker"], ["payer", "broker"], ["nobody"], [7], [null], [["reader"]], "reader", {"a": "reader"}, null] {
+		asked := object.union(reading, {"agent": object.union(object.remove(reading.agent, ["chain"]), {"chain": chain})})
+		denied(asked, "delegation_not_permitted", "delegation-chain")
+	}
+}
+
+test_a_limit_holds_through_whomever_it_asks if {
+	through := changed(paying("broker", {"cents": 501}), {"agent": {"chain": ["payer"]}})
+	denied(through, "delegation_not_permitted", "delegation-chain")
+	decided(changed(paying("broker", {"cents": 500}), {"agent": {"chain": ["payer"]}})).decision == "allow"
+}
+
+test_an_agent_that_only_acts_for_others if {
+	alone := changed(reading, {"agent": {"id": "helper"}})
+	denied(alone, "delegation_missing", "delegation-required")
+	decided(changed(alone, {"agent": {"chain": ["reader"]}})).decision == "allow"
+}
+
+test_an_assurance_below_the_matrix if {
+	pay := paying("broker", {"cents": 1})
+	every weak in ["header", "none", "", "JWT", null, 7] {
+		denied(changed(pay, {"agent": {"assurance": weak}}), "assurance_too_low", "matrix/payment/internal")
+	}
+	every strong in ["jwt", "mtls"] {
+		decided(changed(pay, {"agent": {"assurance": strong}})).decision == "allow"
+	}
+}
+
+test_a_category_that_nobody_is_permitted if {
+	denied(asking("reader", "GET", "notes.test", "/"), "category_not_permitted", "matrix/leak/internal")
+}
+
+test_a_cell_that_says_nothing_of_use_denies if {
+	every cell in [{}, {"decision": "permit", "assurance": "jwt"}, {"decision": "allow"}, {"decision": true, "assurance": "jwt"}] {
+		aegis.decision.decision == "deny" with input as reading
+			with data.agents as agents
+			with data.destinations as destinations
+			with data.tools as tools
+			with data.matrix as {"read": {"internal": cell}}
+	}
+}
+
+test_without_any_data_everything_is_denied if {
+	aegis.decision.reason_code == "agent_unknown" with input as reading
+		with data.agents as {}
+		with data.destinations as {}
+		with data.tools as {}
+		with data.matrix as {}
+}
+
+test_without_one_member_nothing_is_allowed if {
+	pay := changed(paying("broker", {"cents": 1}), {"agent": {"chain": ["payer"]}})
+	decided(pay).decision == "allow"
+	every path in leaves {
+		decided(json.remove(pay, [path])).decision == "deny"
+	}
+}
+
+leaves := [
+	"agent", "agent/id", "agent/chain", "agent/assurance", "action", "action/kind", "action/tool", "action/method",
+	"action/resource", "action/body", "action/arguments", "destination", "destination/host", "destination/port", "parsed_query",
+]

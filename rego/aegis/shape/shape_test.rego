@@ -1,0 +1,312 @@
+# METADATA
+# title: What is wrong with the data
+# description: |
+#   The form of agents, destinations, tools and matrix: unknown members, wrong types, names that lead nowhere.
+#   Runs with every `opa test`, so also whenever a version is built.
+package aegis.shape_test
+
+import data.agents
+import data.destinations
+import data.matrix
+import data.tools
+
+test_the_data_has_its_form_and_names_what_exists if {
+	print(concat("\n", faults)) # shown when this fails
+	count(faults) == 0
+}
+
+text := {"type": "string", "minLength": 1, "maxLength": 200}
+
+tool_name := {"type": "string", "pattern": `^[a-z0-9][a-z0-9._-]{0,99}$`}
+
+schemas["agents"] := {
+	"type": "object",
+	"propertyNames": {"pattern": `^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,199}$`},
+	"additionalProperties": {
+		"type": "object",
+		"required": ["tools"],
+		"additionalProperties": false,
+		"properties": {
+			"description": text,
+			"delegated_only": {"type": "boolean"},
+			"tools": {
+				"type": "object",
+				"propertyNames": tool_name,
+				"additionalProperties": {
+					"type": "object",
+					"additionalProperties": false,
+					"properties": {"arguments": {"type": "object", "additionalProperties": limit}},
+				},
+			},
+		},
+	},
+}
+
+schemas["destinations"] := {
+	"type": "object",
+	"propertyNames": {"pattern": `^[a-z0-9_\[][a-z0-9._:\]-]{0,199}$`},
+	"additionalProperties": {
+		"type": "object",
+		"required": ["ports"],
+		"additionalProperties": false,
+		"properties": {
+			"description": text,
+			"ports": {
+				"type": "array",
+				"minItems": 1,
+				"items": {"type": "integer", "minimum": 1, "maximum": 65535},
+			},
+			"routes": {
+				"type": "object",
+				"propertyNames": {"pattern": `^[A-Z][A-Z_-]{0,31}$`},
+				"additionalProperties": {
+					"type": "object",
+					"propertyNames": {"pattern": route},
+					"additionalProperties": tool_name,
+				},
+			},
+			"named": {"type": "array", "items": tool_name},
+		},
+	},
+}
+
+# Nothing, as CONNECT has it, or segments: each is `*`, or literal and without what a glob would read.
+route := `^$|^(/(\*|[A-Za-z0-9._~:@=+,%-]*))+$`
+
+schemas["tools"] := {
+	"type": "object",
+	"propertyNames": tool_name,
+	"additionalProperties": {
+		"type": "object",
+		"required": ["category", "sensitivity"],
+		"additionalProperties": false,
+		"properties": {
+			"description": text,
+			"category": {"enum": [category | some category, _ in matrix]},
+			"sensitivity": {"enum": sensitivities},
+			"kind": {"enum": ["http", "tunnel"]},
+			"query": taken({"any"}, `^[A-Za-z0-9_-]+$`),
+			"arguments": taken({"any", "opaque"}, `^(\[\]|[A-Za-z0-9_-]+)(\[\]|\.[A-Za-z0-9_-]+)*$`),
+		},
+	},
+}
+
+taken(words, names) := {
+	"if": {"type": "string"},
+	"then": {"enum": words},
+	"else": {"type": "object", "propertyNames": {"pattern": names}, "additionalProperties": constraint},
+}
+
+keywords := {
+	"minimum": {"type": "number"},
+	"maximum": {"type": "number"},
+	"enum": {"type": "array", "minItems": 1},
+	"pattern": {"type": "string", "pattern": `^\^.*\$$`},
+	"max_length": {"type": "integer", "minimum": 0},
+	"max_count": {"type": "integer", "minimum": 0},
+	"required": {"type": "boolean"},
+	"description": text,
+}
+
+types := ["string", "integer", "number", "boolean", "null", "object", "array"]
+
+constraint := {
+	"type": "object",
+	"required": ["type"],
+	"additionalProperties": false,
+	"properties": object.union(keywords, {"type": {"enum": types}}),
+}
+
+limit := {"type": "object", "additionalProperties": false, "properties": keywords, "minProperties": 1}
+
+sensitivities := ["public", "internal", "confidential", "regulated"]
+
+schemas["matrix"] := {
+	"type": "object",
+	"propertyNames": {"pattern": `^[a-z][a-z_]{0,63}$`},
+	"additionalProperties": {
+		"type": "object",
+		"required": sensitivities,
+		"additionalProperties": false,
+		"properties": {sensitivity: cell | some sensitivity in sensitivities},
+	},
+}
+
+cell := {
+	"type": "object",
+	"required": ["decision", "assurance"],
+	"additionalProperties": false,
+	"properties": {
+		"decision": {"enum": ["allow", "approval_needed", "deny"]},
+		"assurance": {"enum": ["mtls", "jwt", "header", "none"]},
+		"obligations": {
+			"type": "object",
+			"additionalProperties": false,
+			"properties": {"reply_after": {"enum": ["synced"]}},
+		},
+	},
+}
+
+shaped["agents"] := agents
+
+shaped["destinations"] := destinations
+
+shaped["tools"] := tools
+
+shaped["matrix"] := matrix
+
+faults contains error.error if {
+	some name, schema in schemas
+	whole := {"type": "object", "properties": {name: schema}}
+	[_, errors] := json.match_schema({name: object.get(shaped, name, null)}, whole)
+	some error in errors
+}
+
+faults contains sprintf("agents: %s has %s, which is no tool", [agent, tool]) if {
+	some agent, entry in agents
+	some tool, _ in entry.tools
+	not tools[tool]
+}
+
+faults contains sprintf("agents: %s limits %s of %s, which that does not declare", [agent, name, tool]) if {
+	some agent, entry in agents
+	some tool, grant in entry.tools
+	some name, _ in grant.arguments
+	not tools[tool].arguments[name]
+}
+
+faults contains sprintf("destinations: %s has %s, which is no tool", [host, tool]) if {
+	some host, entry in destinations
+	some tool in named_at(entry)
+	not tools[tool]
+}
+
+named_at(entry) := {tool | some tool in entry.named} | {tool | some tool in entry.routes[_]}
+
+faults contains sprintf("tools: %s is at no destination", [tool]) if {
+	some tool, _ in tools
+	every entry in destinations {
+		not tool in named_at(entry)
+	}
+}
+
+faults contains sprintf("%s: %s is no regular expression", [name, pattern]) if {
+	some name, tree in {"tools": tools, "agents": agents}
+	walk(tree, [path, pattern])
+	path[count(path) - 1] == "pattern"
+	is_string(pattern)
+	not regex.is_valid(pattern)
+}
+
+# What the rules above find in data that is wrong.
+
+rows := {"read": {sensitivity: {"decision": "deny", "assurance": "jwt"} | some sensitivity in sensitivities}}
+
+wrong_agent(agent) := found if {
+	found := faults with data.agents as {"a": agent}
+		with data.tools as {"t": {"category": "read", "sensitivity": "public", "arguments": {"n": {"type": "integer"}}}}
+		with data.destinations as {"h.test": {"ports": [1], "named": ["t"]}}
+		with data.matrix as rows
+}
+
+test_agents_that_are_right if {
+	every agent in [{"tools": {}}, {"tools": {"t": {"arguments": {"n": {"maximum": 5}}}}, "delegated_only": true}] {
+		wrong_agent(agent) == set()
+	}
+}
+
+test_agents_that_are_wrong if {
+	every agent in [
+		{}, [], {"tools": ["t"]}, {"tools": {"t": true}}, {"tools": {"u": {}}}, {"tools": {}, "toolz": {}},
+		{"tools": {"t": {"argument": {}}}}, {"tools": {"t": {"arguments": {"n": {"maximun": 5}}}}},
+		{"tools": {"t": {"arguments": {"m": {"maximum": 5}}}}}, {"tools": {"t": {"arguments": {"n": {}}}}},
+		{"tools": {}, "delegated_only": "yes"}, {"tools": {"t": {"arguments": {"n": {"pattern": "^($"}}}}},
+	] {
+		count(wrong_agent(agent)) > 0
+	}
+}
+
+wrong_tool(tool) := found if {
+	found := faults with data.tools as {"t": tool}
+		with data.agents as {}
+		with data.destinations as {"h.test": {"ports": [1], "named": ["t"]}}
+		with data.matrix as rows
+}
+
+declaring(members) := object.union({"category": "read", "sensitivity": "public"}, members)
+
+test_tools_that_are_right if {
+	every members in [
+		{}, {"kind": "tunnel"}, {"arguments": "any"}, {"arguments": "opaque"}, {"query": "any"}, {"query": {"q": {"type": "string"}}},
+		{"arguments": {"a[].b-c_d.e[][]": {"type": "string", "pattern": "^a$"}, "[].x": {"type": "null"}}},
+	] {
+		wrong_tool(declaring(members)) == set()
+	}
+}
+
+test_tools_that_are_wrong if {
+	every members in [
+		{"category": "reed"}, {"sensitivity": "secret"}, {"kind": "tcp"}, {"arguments": "all"}, {"query": "opaque"}, {"args": {}},
+		{"arguments": {"a": {}}}, {"arguments": {"a": {"type": "int"}}}, {"arguments": {"a": {"type": "string", "patern": "^a$"}}},
+		{"arguments": {"a": {"type": "string", "pattern": "a"}}}, {"arguments": {"a": {"type": "string", "pattern": "^[$"}}},
+		{"arguments": {"a": {"type": "integer", "maximum": "5"}}}, {"arguments": {"a..b": {"type": "string"}}},
+		{"arguments": {"a[0]": {"type": "string"}}}, {"query": {"a.b": {"type": "string"}}}, {"arguments": {"": {"type": "string"}}},
+	] {
+		count(wrong_tool(declaring(members))) > 0
+	}
+}
+
+wrong_place(entry) := found if {
+	found := faults with data.destinations as {"h.test": entry}
+		with data.agents as {}
+		with data.tools as {"t": declaring({})}
+		with data.matrix as rows
+}
+
+test_destinations_that_are_right if {
+	every routes in [
+		{"GET": {"/": "t"}}, {"GET": {"/a/*/b": "t", "/a/b.c~d": "t", "/*": "t"}}, {"CONNECT": {"": "t"}}, {"PUT": {"/a/": "t"}},
+	] {
+		wrong_place({"ports": [443], "routes": routes}) == set()
+	}
+}
+
+test_destinations_that_are_wrong if {
+	every entry in [
+		{}, {"ports": []}, {"ports": ["443"]}, {"ports": [0]}, {"ports": 443}, {"ports": [443], "hosts": []},
+	] {
+		count(wrong_place(object.union({"named": ["t"]}, entry))) > 0
+	}
+	every routes in [
+		{"get": {"/": "t"}}, {"GET": {"a": "t"}}, {"GET": {"/a?b": "t"}}, {"GET": {"/a*": "t"}}, {"GET": {"/**": "t"}},
+		{"GET": {"/{id}": "t"}}, {"GET": {"/[a]": "t"}}, {"GET": {"/a;b": "t"}}, {"GET": {"/a": "u"}}, {"GET": ["/a"]}, {},
+	] {
+		count(wrong_place({"ports": [443], "routes": routes})) > 0
+	}
+	count(faults) > 0 with data.destinations as {"H.test": {"ports": [443]}}
+	count(faults) > 0 with data.destinations as {"*.test": {"ports": [443]}}
+}
+
+test_a_matrix_with_a_hole_is_wrong if {
+	every sensitivity in sensitivities {
+		row := object.remove({other: {"decision": "deny", "assurance": "jwt"} | some other in sensitivities}, [sensitivity])
+		count(faults) > 0 with data.matrix as object.union(rows, {"more": row})
+	}
+}
+
+test_cells_that_are_wrong if {
+	every wrong in [
+		{"decision": "permit"}, {"assurance": "strong"}, {"obligations": {"reply_after": "soon"}}, {"obligations": {"budget": 1}},
+		{"obligation": {}}, {"decision": "sanitize"},
+	] {
+		row := {sensitivity: object.union({"decision": "deny", "assurance": "jwt"}, wrong) | some sensitivity in sensitivities}
+		count(faults) > 0 with data.matrix as object.union(rows, {"more": row})
+	}
+}
+
+test_missing_data_is_wrong if {
+	count(faults) > 0 with data.agents as null
+	count(faults) > 0 with data.destinations as null
+	count(faults) > 0 with data.tools as null
+	count(faults) > 0 with data.matrix as null
+}
