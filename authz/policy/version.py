@@ -116,7 +116,7 @@ def _build_plain(source: Path, work: Path, tool: OpaTool) -> Path:
 def _test(source: Path, tool: OpaTool) -> None:
     """The source's own `opa test`s; what a failing one prints says what is wrong with the data."""
     if any(source.rglob(_TESTS)):
-        tool.run(["test", "--bundle", ".", "--explain", "notes"], source)
+        tool.run(["test", "--bundle", "."], source)
 
 
 def _refuse_foreign(source: Path) -> None:

@@ -128,6 +128,14 @@ def test_what_is_wrong_with_a_source_is_named(tmp_path: Path, tree: dict[str, st
         )
 
 
+def test_a_version_whose_own_tests_fail_is_not_made(tmp_path: Path) -> None:
+    failing = 'package t\n\ntest_who if {\n\tprint("nobody is ", data.who)\n\tdata.who == "b"\n}\n'
+    with pytest.raises(PolicyRejected, match="test_who: FAIL") as caught:
+        build(tmp_path, TREE | {"aegis/d_test.rego": failing})
+    assert "nobody is  a" in str(caught.value)
+    assert not (tmp_path / "bundles").exists()
+
+
 def key_at(path: Path) -> Path:
     ensure_signing_key(path)
     return path
