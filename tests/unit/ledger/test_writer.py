@@ -49,7 +49,7 @@ async def outcome(future: Future) -> str:
 
 @pytest.mark.parametrize("setting", ["synced", "bounded"])
 async def test_an_answer_names_the_place_and_hash_of_what_is_on_disk(worker: Worker, setting: str) -> None:
-    worker.configure(reply_after=setting)
+    worker.configure(reply_after=setting, sync_wait_ms=1000)
     async with worker.running() as ledger:
         written = await asyncio.gather(*many(ledger, 1, 2), *many(ledger, 3, synced=True))
     (entries,) = worker.check()
