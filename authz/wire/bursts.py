@@ -2,8 +2,9 @@
 
 A decision costs 255 us of CPU when others have used the processor's caches in between, and 100 us when it
 follows another one at once (DECISIONS.md 12). Under load the answers leave together, after the sync that
-covers them, so the next calls arrive together too: each waits at most `wait_s` for those behind it. That costs
-little time where syncs are spaced out anyway; a call that is alone never waits.
+covers them, so the next calls arrive together too: each waits at most `wait_s` for those behind it. That
+costs little time where syncs are spaced out anyway; of calls that are alone only the first after a burst
+waits.
 
 In: the arrival of a call. Out: a future to wait for, or none. Used by `service.py` on the event loop.
 """
@@ -13,7 +14,8 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-BUSY: Final = 4  # calls under way, or in the burst before, from which on the next ones wait for each other
+BUSY: Final = 4  # calls under way with this one, or in the burst before: from then on they wait for each other
+LARGEST: Final = 256  # calls that wait for each other; more begin at once
 
 
 class Bursts:
@@ -25,12 +27,15 @@ class Bursts:
         self._last = 0
 
     def join(self, under_way: int) -> asyncio.Future[None] | None:
-        """What a call that arrives now has to wait for, with `under_way` others before it."""
+        """What a call that arrives now has to wait for; `under_way` others are being decided."""
+        loop = asyncio.get_running_loop()
         if not self._gathered:
-            if not self._wait_s or max(self._last, under_way) < BUSY:
+            if not self._wait_s or max(self._last, under_way + 1) < BUSY:
                 return None
-            asyncio.get_running_loop().call_later(self._wait_s, self._begin)
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            loop.call_later(self._wait_s, self._begin)
+        elif len(self._gathered) >= LARGEST:
+            return None
+        turn: asyncio.Future[None] = loop.create_future()
         self._gathered.append(turn)
         return turn
 

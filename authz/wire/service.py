@@ -77,18 +77,16 @@ class Service:
         """The answer to one Check. Cancellation passes through: what was appended stays appended."""
         arrived = started = time.perf_counter()
         source = UNKNOWN_SOURCE
-        full = self.waiting >= self._most
-        self.waiting += 1
         try:
-            turn = None if full else self._bursts.join(self.waiting)
-            if turn is not None:
+            turn = self._bursts.join(self.waiting) if self.waiting < self._most else None
+            if turn is not None:  # nobody holds a place yet: whose call it is has not been read
                 await turn
                 started = time.perf_counter()
             left = call.time_left()
             request = read(message, self._limits, call.traceparent(), self._new_trace_id)
             reading = time.perf_counter()
             source = request.source_address or UNKNOWN_SOURCE
-            if full or (left is not None and left <= 0) or not self._enter(source):
+            if (left is not None and left <= 0) or not self._enter(source):
                 return self._refuse(Reason.OVERLOADED, source)
             try:
                 receipt = await self._authorizer.decide(request, math.inf if left is None else left)
@@ -101,20 +99,20 @@ class Service:
         except Exception as error:  # nothing of ours may become a gRPC error, which hides what happened
             log.exception("check_failed", error=type(error).__name__)
             return self._refuse(Reason.INTERNAL_ERROR, source)
-        finally:
-            self.waiting -= 1
         self._observe(arrived, started, reading, replying)
         return answer
 
     def _enter(self, source: str) -> bool:
         """Whether one more of `source` may wait; it then counts until `_leave`."""
         held = self._sources.get(source, 0)
-        if held >= self._share:
+        if self.waiting >= self._most or held >= self._share:
             return False
+        self.waiting += 1
         self._sources[source] = held + 1
         return True
 
     def _leave(self, source: str) -> None:
+        self.waiting -= 1
         held = self._sources[source] - 1
         if held:
             self._sources[source] = held

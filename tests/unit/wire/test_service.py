@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 from authz._pb.aegis_ext_authz_pb2 import CheckRequest, CheckResponse
 from authz.errors import EvidenceUnavailable
 from authz.values import Malformed, Reason, Request
+from authz.wire.bursts import BUSY
 from tests.wire.scripted import Scripted
 from tests.worker import Call, message
 
@@ -139,6 +140,22 @@ async def test_one_source_cannot_take_every_place() -> None:
     assert (await other).status.code == 0
     codes = [(await task).status.code for task in greedy]
     assert (codes.count(0), scripted.refusals.seen) == (2, [(Reason.OVERLOADED, "10.0.0.1")] * 8)
+
+
+async def test_one_source_cannot_take_every_place_while_calls_wait_for_each_other() -> None:
+    """What arrives together is counted by source before anybody's place is taken."""
+    scripted = Scripted(listen={"waiting": 16, "source_share": 0.5, "gather_ms": 20})
+    scripted.pipeline.open.clear()
+    before = [asyncio.create_task(answer(scripted, asking(f"10.0.1.{n}"))) for n in range(BUSY)]
+    await until_waiting(scripted, BUSY)
+    greedy = [asyncio.create_task(answer(scripted, asking("10.0.0.1"))) for _ in range(40)]
+    other = asyncio.create_task(answer(scripted, asking("10.0.0.2")))
+    await until_waiting(scripted, BUSY + 8 + 1)
+    scripted.pipeline.open.set()
+    assert (await other).status.code == 0
+    codes = [(await task).status.code for task in greedy]
+    assert (codes.count(0), scripted.refusals.seen) == (8, [(Reason.OVERLOADED, "10.0.0.1")] * 32)
+    assert {(await task).status.code for task in before} == {0}
 
 
 async def test_sources_without_an_address_share_one_place() -> None:
