@@ -17,6 +17,8 @@ import sys
 from itertools import count
 from pathlib import Path
 
+import uvloop
+
 from authz.errors import AegisError
 from authz.ledger.journal import Disk
 from tests import ledgers
@@ -46,7 +48,7 @@ def dies(state: Path, call: int, part: float) -> bool:
     child = os.fork()
     if child == 0:
         try:
-            asyncio.run(live(state, MortalDisk(call, part), TURNS))
+            uvloop.run(live(state, MortalDisk(call, part), TURNS))
         except AegisError as error:
             os.write(2, f"{state}: {error}\n".encode())
             os._exit(1)
@@ -80,6 +82,6 @@ def lost(worker: Worker) -> list[str]:
 
 if __name__ == "__main__":
     if sys.argv[1] == "forever":
-        asyncio.run(live(Path(sys.argv[2]), Disk(), 1 << 40))
+        uvloop.run(live(Path(sys.argv[2]), Disk(), 1 << 40))
     else:
         calls(Path(sys.argv[2]), float(sys.argv[3]))

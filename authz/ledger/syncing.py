@@ -58,8 +58,8 @@ class SyncThread:
             started = time.perf_counter()
             try:
                 self._make_durable(what)
-            except OSError as error:
-                why = f"sync: {error.strerror or error}"
+            except Exception as error:
+                why = f"sync: {(isinstance(error, OSError) and error.strerror) or repr(error)}"
                 self._tell(self._failed, why)
                 self._mark(why)
                 break

@@ -185,6 +185,9 @@ class LedgerWriter:
             self._journal.write(batch)
         except OSError as error:
             fault = error
+        except Exception as error:  # ours: the chain and the disk may have parted
+            self._abandon(f"write: {error!r}")
+            raise
         upto = self._journal.seq
         if upto > before:
             self._kept = self._chain.previous if fault is None else leaf_hash(batch[upto - before - 1]).hex()

@@ -63,6 +63,22 @@ async def test_what_is_under_way_is_finished_before_the_end() -> None:
     assert heard.events == [("sync", 1), ("done", (1, True))]
 
 
+async def test_a_fault_of_our_own_is_a_failure_too() -> None:
+    heard = Heard()
+
+    def fail(what: Unsynced) -> None:
+        raise LookupError("no such thing")
+
+    thread = heard.thread(fail)
+    thread.request(ONE)
+    await thread.ended.wait()
+    why = "sync: LookupError('no such thing')"
+    assert heard.events == [("mark", why), ("failed", why)] or heard.events == [
+        ("failed", why),
+        ("mark", why),
+    ]
+
+
 async def test_after_a_failure_the_loop_is_told_first_then_the_disk_and_nothing_is_synced_again() -> None:
     heard = Heard()
     told = threading.Event()

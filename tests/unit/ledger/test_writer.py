@@ -209,6 +209,20 @@ async def test_an_unfinished_line_that_stays_ends_the_ledger(worker: Worker) -> 
     assert worker.kinds() == ["open", "recovery", "close"]
 
 
+async def test_a_fault_of_our_own_in_a_write_ends_the_ledger(worker: Worker) -> None:
+    """What is on disk is not known then, so nothing may be chained to it."""
+    disk = FailingDisk()
+    complaints: list[str] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: complaints.append(repr(context["exception"])))
+    async with worker.running(disk) as ledger:
+        disk.write = lambda fd, data: 1 // 0  # type: ignore[method-assign]
+        heard = await outcome(many(ledger, 1)[0])
+    assert heard.startswith("write: ZeroDivisionError")
+    assert complaints[0].startswith("ZeroDivisionError")
+    assert (worker.failures, worker.kinds()) == (1, ["open"])
+
+
 # -- a sync that fails
 
 
