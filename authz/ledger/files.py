@@ -27,7 +27,7 @@ from authz.ledger.report import Fault
 
 MAX_DEPTH: Final = 8  # directories between a path and an epoch
 _SEGMENT: Final = re.compile(r"[0-9]{8}\.jsonl")
-MAX_LINE: Final = MAX_ENTRY + 2  # one more than a line may have: that many bytes show that it is too long
+MAX_LINE: Final = MAX_ENTRY + 1  # bytes, with the newline; a longer line is read so far and lacks it
 
 
 class Place(Struct, frozen=True):

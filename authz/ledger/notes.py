@@ -24,7 +24,6 @@ MAX_NOTE: Final = 65_536  # bytes
 MAX_SIGNATURES: Final = 64
 _SIZE: Final = re.compile(r"0|[1-9][0-9]{0,18}")
 _NAME: Final = re.compile(r"[^\s+\x00-\x1f]{1,512}")
-_CONTROL: Final = re.compile(r"[\x00-\x09\x0b-\x1f]")  # all but the newline
 _PREFIX: Final = "\u2014 "
 
 
@@ -70,8 +69,6 @@ def parse(note: bytes) -> Checkpoint:
         text = note.decode()
     except UnicodeDecodeError:
         raise ValueError("note: not UTF-8") from None
-    if _CONTROL.search(text):
-        raise ValueError("note: a control character")
     body, blank, tail = text.partition("\n\n")
     if not blank or not tail.endswith("\n"):
         raise ValueError("note: no blank line, or the last line is not ended")

@@ -77,7 +77,7 @@ def _walk(task: Task, stream: BinaryIO, walked: Walked) -> None:
     """Raises ValueError at the first fault, which is then the line after the good entries."""
     attestations = Attestations(task.record_keys) if task.level == 3 else None
     tree, cuts = walked.tree, {cut - task.first for cut in task.cuts}
-    previous = None if task.first else merkle.EMPTY_HASH_HEX
+    previous: str | None = None
     for line in files.lines(stream):
         if line[-1:] != b"\n":
             _take_torn(task, line, walked)

@@ -162,7 +162,7 @@ def _together(plan: Plan, walks: Iterable[segment.Walked]) -> Whole:
         if whole.fault:
             continue
         if walked.entries and walked.previous not in ("", whole.tip):
-            what = "previous_entry_hash: not the hash of the entry before, in the segment before"
+            what = "previous_entry_hash: not the hash of what is before this segment"
             whole.fault = Fault(what, str(file), 1, number * SEGMENT_ENTRIES)
         elif walked.entries and whole.closed:
             whole.fault = Fault("an entry after `close`", str(file), 1, number * SEGMENT_ENTRIES)

@@ -131,6 +131,20 @@ def test_a_log_begins_with_open(tmp_path: Path) -> None:
     assert ledgers.found(tmp_path, 2).line == 1
 
 
+def test_nothing_comes_before_the_first_entry(tmp_path: Path) -> None:
+    """A head cut off cannot be hidden by counting from zero again, whatever is signed."""
+    log = f"{ledgers.WORKER}/{ledgers.EPOCH}"
+    epoch = ledgers.write(tmp_path, 1)
+    ledgers.edit(
+        epoch, lambda entries: entries.__setitem__(0, ledgers.line({"kind": "open"}, log, 0, "a" * 64))
+    )
+    ledgers.seal(epoch, log)
+    for level in (2, 3):
+        fault = ledgers.found(tmp_path, level)
+        assert (fault.line, fault.seq) == (1, 0)
+        assert fault.what.startswith("previous_entry_hash: ")
+
+
 @pytest.mark.parametrize("stored", [b"\n", b"{}\n", b"null\n", b"\x00\n", b"{\n", b"[" * 9000 + b"\n"])
 def test_a_line_that_is_no_entry_is_named(tmp_path: Path, stored: bytes) -> None:
     epoch = ledgers.write(tmp_path, 3, sealed=False)
