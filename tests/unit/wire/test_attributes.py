@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 
 from authz._pb.aegis_ext_authz_pb2 import AttributeContext, CheckRequest
 from authz.config import Limits
@@ -207,6 +207,7 @@ def test_metadata_as_deep_as_can_be_parsed_has_a_json_form() -> None:
     orjson.dumps(over(again).at(()))
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(context=messages(AttributeContext))
 def test_whatever_is_in_a_message_has_a_json_form_and_paths_agree_with_the_whole(context: Any) -> None:
     context.request.http.SetInParent()

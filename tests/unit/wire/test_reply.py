@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from google.protobuf.json_format import MessageToDict
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from authz._pb.aegis_ext_authz_pb2 import CheckResponse
@@ -121,6 +121,7 @@ def test_rule_and_rationale_are_told_only_where_asked_for(full: bool) -> None:
     )
 
 
+@settings(deadline=None)
 @given(st.sampled_from(NOT_ALLOWED), st.one_of(st.integers(0, 999), st.sampled_from([200, 204, 301, 418])))
 def test_nothing_but_an_allow_is_status_0_whatever_its_http_status(decision: Decision, status: int) -> None:
     response = answer(receipt(decision, "x", status))
@@ -149,6 +150,7 @@ def test_an_overload_says_when_to_try_again() -> None:
     assert headers(response.denied_response.headers)["retry-after"] == "1"
 
 
+@settings(deadline=None)
 @given(
     st.text(max_size=40),
     st.text(max_size=40),
