@@ -95,7 +95,7 @@ class Worker:
             observed=_Observed(self.metrics),
             accept_damage=accept_damage,
         )
-        stack.push_async_callback(self._close_ledger)
+        stack.push_async_callback(self.ledger.close)
         self.policy = open_stage(settings)
         await self.policy.start()
         stack.push_async_callback(self.policy.stop)
@@ -165,9 +165,6 @@ class Worker:
         self.failed = True
         self._stopping.set()
 
-    async def _close_ledger(self) -> None:
-        await self.ledger.close()
-
     def _gauges(self) -> Iterator[Gauge]:
         policy, ledger, cache = self.policy, self.ledger, self.policy.cache
         yield "aegis_ready", "1 when the worker should get traffic.", float(not self.not_ready()), {}
@@ -184,7 +181,7 @@ class Worker:
         yield "aegis_cache_evictions_total", "Verdicts dropped for room.", cache.evictions, {}
         shared = policy.flights.shared
         yield "aegis_cache_shared_total", "Misses that waited for another's answer.", shared, {}
-        for reason, count in policy.engine_errors.items():
+        for reason, count in list(policy.engine_errors.items()):  # the event loop may add to them
             yield "aegis_engine_errors_total", "Questions without an answer.", count, {"reason_code": reason}
         yield "aegis_ledger_entries", "Entries of the current log.", ledger.seq, {}
         yield "aegis_ledger_healthy", "1 while records can be written.", float(ledger.healthy), {}

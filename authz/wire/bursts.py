@@ -14,7 +14,8 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-BUSY: Final = 4  # calls under way with this one, or in the burst before: from then on they wait for each other
+# Calls under way with this one, or in the burst before: from so many on they wait for each other.
+BUSY: Final = 4
 LARGEST: Final = 256  # calls that wait for each other; more begin at once
 
 
