@@ -21,7 +21,7 @@ up: install ## everything on this machine: Envoy, OPA, worker, follower, sample 
 
 test: install-dev ## lint, then every test, with real Envoy and OPA
 	@$(MAKE) --no-print-directory lint
-	@$(BIN)/python -m pytest $(TESTS)
+	@$(BIN)/python -m pytest -rs $(TESTS)
 
 lint: install-dev ## ruff, mypy, the import contracts
 	$(BIN)/ruff check .

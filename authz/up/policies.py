@@ -25,12 +25,14 @@ def publish(source: Path, bundles: Path, signing_key: Path, *, opa: str) -> str:
     Raises PolicyRejected as `build_bundle` does.
     """
     ensure_signing_key(signing_key)
+    digests = _published(bundles)
+    if not digests:
+        build_bundle(source, bundles, version=VERSION, signing_key=signing_key, opa=opa)
+        return activate(bundles, VERSION)
     with tempfile.TemporaryDirectory(prefix="aegis-policy-") as scratch:
         made = build_bundle(source, Path(scratch), version=VERSION, signing_key=signing_key, opa=opa)
-    digests = _published(bundles)
-    name = next(
-        name for name in _names() if digests.get(name, made.digest) == made.digest
-    )  # free, or of this content
+    # The first name that is free, or already stands for this content.
+    name = next(name for name in _names() if digests.get(name, made.digest) == made.digest)
     if name not in digests:
         build_bundle(source, bundles, version=name, signing_key=signing_key, opa=opa)
     return activate(bundles, name)
