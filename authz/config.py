@@ -9,20 +9,42 @@ names file, line and field. Secrets are never values here, only names of files.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from authz.errors import ConfigError
 from authz.values import Assurance
 
 ENVIRONMENT_PREFIX = "AEGIS_"
+_HOST_PORT = re.compile(r"(?:[^][:\s]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
 
 OriginPart = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,126}$")]
-Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+def _host_port(text: str) -> str:
+    """Ports beyond 65535 must not reach gRPC: it takes them modulo 65536, and listens elsewhere."""
+    found = _HOST_PORT.fullmatch(text)
+    if not found or int(found[1]) > 65535:
+        raise ValueError("not HOST:PORT with a port up to 65535")
+    return text
+
+
+def _check_address(text: str) -> str:
+    if not text.startswith("unix:"):
+        return _host_port(text)
+    if len(text) == 5 or not text.isprintable():
+        raise ValueError("no path after unix:")
+    return text
+
+
+HostPort = Annotated[str, AfterValidator(_host_port)]
+HostPortOrNone = Annotated[str, AfterValidator(lambda text: text and _host_port(text))]
+CheckAddress = Annotated[str, AfterValidator(_check_address)]
 
 
 class _Section(BaseModel):
@@ -32,7 +54,7 @@ class _Section(BaseModel):
 class Listen(_Section):
     """Where Envoy asks us, and how much may wait."""
 
-    check: str = Field(
+    check: CheckAddress = Field(
         default="unix:run/check.sock",
         description="Address of Authorization/Check: `unix:PATH` (relative to `state`; the socket gets mode "
         "0600) or `HOST:PORT`. Whoever reaches it can forge subjects, so TCP counts as assurance `none`.",
@@ -63,7 +85,7 @@ class Listen(_Section):
         le=300,
         description="Seconds of NOT_SERVING before stopping; must exceed Envoy's health-check interval.",
     )
-    metrics: str = Field(
+    metrics: HostPortOrNone = Field(
         default="127.0.0.1:9464", description="HOST:PORT of /metrics, /healthz, /readyz; empty turns it off."
     )
 
@@ -204,9 +226,13 @@ class Follower(_Section):
         default=Path("checkpoints.sqlite"),
         description="Compare-and-swap store of the last signed size; keep it apart from the ledger.",
     )
-    bundles: str = Field(default="127.0.0.1:8282", description="HOST:PORT that serves policy bundles to OPA.")
+    bundles: HostPort = Field(
+        default="127.0.0.1:8282", description="HOST:PORT that serves policy bundles to OPA."
+    )
     bundle_directory: Path = Field(default=Path("bundles"), description="Published versions.")
-    metrics: str = Field(default="127.0.0.1:9465", description="HOST:PORT of the follower's /metrics.")
+    metrics: HostPortOrNone = Field(
+        default="127.0.0.1:9465", description="HOST:PORT of the follower's /metrics; empty turns it off."
+    )
 
 
 class Settings(_Section):

@@ -46,6 +46,13 @@ def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
         ("worker: w\nworker: v\n", ":2: worker: already set in line 1"),
         ("worker: 'a b'\n", ":1: worker: String should match pattern"),
         ("listen:\n  check: 127.0.0.1:9000\n", "listen.check on TCP without TLS needs development: true"),
+        ("listen:\n  check: 127.0.0.1:99999\n", ":2: listen.check: not HOST:PORT with a port up to 65535"),
+        ("listen:\n  check: unix-abstract:check\n", ":2: listen.check: not HOST:PORT"),
+        ("listen:\n  check: 127.0.0.1\n", ":2: listen.check: not HOST:PORT"),
+        ("listen:\n  check: ::1:9000\n", ":2: listen.check: not HOST:PORT"),
+        ("listen:\n  check: 'unix:'\n", ":2: listen.check: no path after unix:"),
+        ("listen:\n  metrics: localhost\n", ":2: listen.metrics: not HOST:PORT"),
+        ("follower:\n  bundles: ''\n", ":2: follower.bundles: not HOST:PORT"),
         ("- a\n", ":1: the settings are a mapping"),
         ("a: [\n", ":2: not YAML"),
     ],
@@ -65,3 +72,11 @@ def test_a_mistake_in_the_environment_is_named_by_its_variable() -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"nowhere.yaml: No such file"):
         load(tmp_path / "nowhere.yaml", {})
+
+
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1:0", "localhost:65535", "[::1]:9000", "unix:run/a.sock", "unix:/a b"]
+)
+def test_an_address_that_can_be_meant_is_kept_as_it_is(address: str) -> None:
+    settings = Settings.model_validate({"development": True, "listen": {"check": address, "metrics": ""}})
+    assert (settings.listen.check, settings.listen.metrics) == (address, "")

@@ -168,5 +168,5 @@ async def test_two_workers_never_share_a_port(tmp_path: Path) -> None:
 
 
 async def test_what_is_no_address_is_named(tmp_path: Path) -> None:
-    said = await refused(server(tmp_path, development=True, listen={"check": "no-such-host.invalid"}))
-    assert "listen.check: no-such-host.invalid" in said
+    said = await refused(server(tmp_path, development=True, listen={"check": "no-such-host.invalid:9000"}))
+    assert "listen.check: no-such-host.invalid:9000" in said
