@@ -1,7 +1,7 @@
 """The policy that `aegis up` publishes: what is in the source now, under a version name that fits it.
 
 In: a source in bundle layout. Out: an active, signed, published version. A published version never changes,
-so an edited source gets the next free name: `v1.3.2`, then `v1.3.2-2`, `v1.3.2-3`.
+so an edited source gets the next free name (`v1.3.2`, `v1.3.2-2`, ...) unless it is published already.
 """
 
 from __future__ import annotations
@@ -31,10 +31,11 @@ def publish(source: Path, bundles: Path, signing_key: Path, *, opa: str) -> str:
         return activate(bundles, VERSION)
     with tempfile.TemporaryDirectory(prefix="aegis-policy-") as scratch:
         made = build_bundle(source, Path(scratch), version=VERSION, signing_key=signing_key, opa=opa)
-    # The first name that is free, or already stands for this content.
-    name = next(name for name in _names() if digests.get(name, made.digest) == made.digest)
-    if name not in digests:
-        build_bundle(source, bundles, version=name, signing_key=signing_key, opa=opa)
+    known = sorted(name for name, digest in digests.items() if digest == made.digest)
+    if known:
+        return activate(bundles, known[0])
+    name = next(name for name in _names() if name not in digests)
+    build_bundle(source, bundles, version=name, signing_key=signing_key, opa=opa)
     return activate(bundles, name)
 
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from typing import Any
 
 import pytest
 
+from authz.up import gateway, records
+from authz.up.deployment import GATEWAY
+from authz.up.places import Ports
 from authz.up.traffic import CHARGE, CHARGES, DECISION_ID, ESCAPED, EXPORT, RECORDS
 from tests.e2e.stack import Stack
 
 JSON = {"content-type": "application/json"}
+PER_ROUTE = "type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute"
 HOST = "internal-ehr.myorg.example"
 GET = f"GET /patients/17/records HTTP/1.1\nhost: {HOST}\n{{token}}"
 TWO_READINGS = """
@@ -141,3 +146,39 @@ def test_the_record_is_named_in_the_access_log(stack: Stack) -> None:
     assert int(line["aegis"]["seq"]) == record["seq"]
     assert line["path"] == "/patients/17/records"
     assert stack.issuer.token("clinical-agent").split(".")[0] not in log.read_text()
+
+
+def test_a_route_names_the_tool_and_an_agent_cannot(stack: Stack) -> None:
+    port = Ports.free().envoy
+    tree = gateway.configure(
+        GATEWAY, stack.deployment.addresses(port, "envoy-named", upstream=stack.upstream.port)
+    )
+    (listener,) = tree["static_resources"]["listeners"]
+    named = copy.deepcopy(gateway.connection_manager(listener)["route_config"]["virtual_hosts"])
+    for host in named:
+        settings = {"@type": PER_ROUTE, "check_settings": {"context_extensions": {"aegis.tool": "ehr.audit"}}}
+        host["routes"][-1]["typed_per_filter_config"] = {"envoy.filters.http.ext_authz": settings}
+    gateway.connection_manager(listener)["route_config"]["virtual_hosts"] = named
+    stack.deployment.start_envoy(tree, "envoy-named")
+    _, headers, _ = stack.raw(GET, port=port)
+    assert stack.record_of(headers)["tool"] == "ehr.audit"
+    _, headers, _ = stack.raw(f"{GET}\naegis.tool: ehr.audit\nx-aegis-tool: ehr.audit")
+    assert stack.record_of(headers)["tool"] == "ehr.read"
+
+
+@pytest.mark.parametrize(
+    ("head", "connection"),
+    [
+        (f"GET /chat HTTP/1.1\nhost: {HOST}\n{{token}}\nupgrade: telnet", "upgrade"),
+        (f"GET https://{HOST}/patients/17/records HTTP/1.1\nhost: {HOST}\n{{token}}", "close"),
+    ],
+    ids=["an upgrade that is not offered", "an https request line in the clear"],
+)
+def test_what_envoy_refuses_by_itself_is_refused_and_leaves_no_record(
+    stack: Stack, head: str, connection: str
+) -> None:
+    """The reference file says so beside the settings."""
+    before = len(records.decisions(stack.ledger))
+    status, headers, _ = stack.raw(head, connection=connection)
+    assert (status, headers.get(DECISION_ID)) == (403, None)
+    assert len(records.decisions(stack.ledger)) == before

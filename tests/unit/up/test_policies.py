@@ -8,6 +8,7 @@ import pytest
 
 from authz.errors import PolicyRejected
 from authz.followers.bundles import active
+from authz.policy.version import build_bundle
 from authz.up.deployment import program
 from authz.up.policies import publish
 
@@ -50,6 +51,14 @@ def test_an_edited_source_gets_the_next_name_and_going_back_the_old_one(source: 
     file = active(tmp_path / "bundles")
     assert file is not None
     assert file.name.startswith(first)
+
+
+def test_a_source_that_was_published_by_hand_keeps_the_name_it_got(source: Path, tmp_path: Path) -> None:
+    published(source, tmp_path)
+    (source / "aegis/policy.rego").write_text(DENY)
+    key = tmp_path / "keys/policy.pem"
+    by_hand = build_bundle(source, tmp_path / "bundles", version="v1.4.0", signing_key=key)
+    assert published(source, tmp_path) == by_hand.revision
 
 
 def test_a_source_that_does_not_compile_changes_nothing(source: Path, tmp_path: Path) -> None:
