@@ -58,7 +58,7 @@ class SyncThread:
             started = time.perf_counter()
             try:
                 self._make_durable(what)
-            except Exception as error:
+            except Exception as error:  # whatever it was, these bytes are not known to be down
                 why = f"sync: {(isinstance(error, OSError) and error.strerror) or repr(error)}"
                 self._tell(self._failed, why)
                 self._mark(why)

@@ -41,5 +41,5 @@ def test_a_flipped_bit_is_not_read(tmp_path: Path, position: int) -> None:
     stored = bytearray(file.read_bytes())
     stored[position] ^= 1
     file.write_bytes(stored)
-    with pytest.raises(Exception):  # noqa: B017, PT011 - whatever the libraries say, it must not pass
+    with pytest.raises(Exception):  # noqa: B017 - whatever the libraries say, it must not pass
         oracle.read(epoch, _public())

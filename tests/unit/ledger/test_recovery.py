@@ -253,6 +253,15 @@ async def test_a_gap_that_a_start_did_not_live_to_say_is_said_by_the_next(worker
     assert gaps(worker) == [(log_of(worker.epochs[0]), 2, "the machine stopped without closing the log")]
 
 
+async def test_an_epoch_that_has_only_begun_is_not_lost_because_it_was_sealed(worker: Worker) -> None:
+    await run(worker, 1)
+    await die(worker)
+    worker.seal()
+    await run(worker)
+    assert len(worker.epochs) == 2
+    assert worker.kinds() == ["open", "recovery", "close"]
+
+
 async def test_gaps_of_two_epochs_that_ended_badly_are_both_said(worker: Worker) -> None:
     await die(worker, 1, boot_id=lambda: "first")
     await die(worker, boot_id=lambda: "second")
