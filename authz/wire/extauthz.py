@@ -240,8 +240,9 @@ def _line(attributes: Any, headers: dict[str, str], limits: Limits) -> _Line:
     request_id = headers.get(REQUEST_ID, "")
     if not headers:
         raw = http.header_map.headers[: limits.header_count]
-        named = [header.raw_value for header in raw if header.key == REQUEST_ID]
-        request_id = named[0].decode(errors="replace") if named else ""
+        named = [header for header in raw if header.key == REQUEST_ID]
+        given = named[0].raw_value.decode(errors="replace") or named[0].value if named else ""
+        request_id = given or http.headers.get(REQUEST_ID, "")
     source = attributes.source.address.socket_address.address
     return _Line(request_id or http.id, http.method, http.scheme, http.host, http.path, source)
 
