@@ -1,30 +1,64 @@
 """What an entry point of a built bundle reads: `opa deps` and `opa inspect`, read with suspicion.
 
 In: a built bundle without its tests. Out: `manifest.Analysis`. Called by `version.py`. It must never name
-less than policy reads: a field left out is undefined, and a negation over it may allow.
+less than policy reads: a field left out is undefined, and a negation over it may allow. Nor may it miss a
+built-in whose answer changes: its verdict would be kept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+import tarfile
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from authz.errors import PolicyRejected
 from authz.policy.manifest import FORMAT, Analysis, EntryPoint
 from authz.policy.manifest import Path as Fact
 from authz.policy.opa_tool import OpaTool
 
+# These compare with the current time, and opa does not call them non-deterministic.
+_TIME_DEPENDENT: Final = frozenset(
+    f"crypto.x509.parse_and_verify_certificates{ending}" for ending in ("", "_with_options")
+)
+
 
 def analyse(bundle: Path, entry_points: Sequence[str], opa: OpaTool) -> Analysis:
     """Raises PolicyRejected for an entry point that no rule of the bundle defines."""
-    inspected = opa.json(["inspect", "-f", "json", bundle.name], bundle.parent)
-    builtins = inspected.get("capabilities", {}).get("builtins", [])
     return Analysis(
         format=FORMAT,
         entry_points={name: _entry_point(bundle, name, opa) for name in sorted(set(entry_points))},
-        nondeterministic=tuple(sorted(item["name"] for item in builtins if item.get("nondeterministic"))),
+        nondeterministic=tuple(sorted(_nondeterministic(bundle, opa))),
     )
+
+
+def _nondeterministic(bundle: Path, opa: OpaTool) -> set[str]:
+    """Built-ins that may answer differently to the same input, called or named anywhere in the bundle.
+
+    `opa inspect` names what is called. What replaces a function (`f(1) with f as rand.intn`) is called, too,
+    and not named there; so are looked for in the text, where a comment may name one for nothing.
+    """
+    inspected = opa.json(["inspect", "-f", "json", bundle.name], bundle.parent)
+    called = inspected.get("capabilities", {}).get("builtins", [])
+    known = opa.json(["capabilities", "--current"], bundle.parent)["builtins"]
+    names = {item["name"] for item in known if item.get("nondeterministic")} | _TIME_DEPENDENT
+    text = "\n".join(_modules(bundle))
+    found = {name for name in names if _mention(name).search(text)}
+    return found | names.intersection(item["name"] for item in called)
+
+
+def _modules(bundle: Path) -> Iterator[str]:
+    with tarfile.open(bundle, "r:gz") as tar:
+        for member in tar:
+            module = tar.extractfile(member) if member.name.endswith(".rego") else None
+            if module is not None:
+                yield module.read().decode()
+
+
+def _mention(name: str) -> re.Pattern[str]:
+    """`a.b` and `a["b"]`."""
+    return re.compile(r"\b" + r"\s*(?:\.|\[\s*[\"`])\s*".join(map(re.escape, name.split("."))) + r"\b")
 
 
 def _entry_point(bundle: Path, name: str, opa: OpaTool) -> EntryPoint:

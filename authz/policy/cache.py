@@ -15,12 +15,13 @@ from typing import Any, Final
 from authz.values import Verdict
 
 Scope = tuple[str, str, str]  # entry point, engine, revision
+LARGEST_QUESTION: Final = 8192  # bytes; a larger one hardly comes twice, and 20,000 of them would fill memory
 Landed = Verdict | None  # None: another revision answered
 NO_SCOPE: Final[Scope] = ("", "", "")
 
 
 class VerdictCache:
-    """Least recently used, at most `size` verdicts of at most `ttl_s` seconds."""
+    """Least recently used: at most `size` verdicts of at most `ttl_s` seconds, none to a large question."""
 
     def __init__(self, size: int, ttl_s: float) -> None:
         self.hits = self.misses = self.evictions = 0
@@ -51,8 +52,8 @@ class VerdictCache:
         return None
 
     def put(self, scope: Scope, question: bytes, verdict: Verdict, now: float) -> None:
-        """Keep `verdict`, unless it is of another scope than the one being served."""
-        if scope != self.scope or self._ttl_s <= 0:
+        """Keep `verdict`, unless it is of another scope than the one being served, or the question large."""
+        if scope != self.scope or self._ttl_s <= 0 or len(question) > LARGEST_QUESTION:
             return
         self._verdicts[question] = (now + self._ttl_s, verdict)
         self._verdicts.move_to_end(question)

@@ -5,7 +5,10 @@ canonical JSON bytes which are at once what the engine is asked and the cache ke
 never answer a question that the engine was not asked. Called by `stage.py` for every request.
 
 A fact is a path. Below a field of the document it is followed into the value; above some it takes them all;
-elsewhere it is undefined in every request. Two kinds of fields get special care:
+elsewhere it is undefined in every request. What stands on the way to a fact is sent, too, if it is there: an
+object with what is read of it, possibly `{}`, anything else as it is. For opa deps lists `agent.claims.role`
+alone for `x := input.agent.claims; not x.role`, which holds only where there are claims: without them such a
+rule would be undefined, and a negation over it would turn true. Two kinds of fields get special care:
 
 * volatile ones (request ids, trace contexts, dates, times, the client's port) are sent where policy reads
   them, and that question is not cacheable: it never comes twice;
@@ -47,7 +50,10 @@ _VOLATILE: Final = (
 _BODIES: Final = (("parsed_body",), ("action", "arguments"), (*HTTP, "body"), (*HTTP, "rawBody"))
 WHOLE: Final = EntryPoint(facts=((),), prune=False)
 
-_Node = tuple[tuple[str, "Read | _Node"], ...]
+_NAMES: Final = frozenset(field[0] for field in FIELDS)
+
+_Wanted = dict[str, "_Wanted | None"]  # by member; None: all of it
+_Members = tuple[tuple[str, Read], ...]
 
 
 class Plan:
@@ -56,8 +62,9 @@ class Plan:
     def __init__(self, entry: EntryPoint, *, revision: str, deterministic: bool) -> None:
         paths = entry.facts if entry.prune else (*entry.facts, ())
         kept = _outermost(paths)
-        named = frozenset(path[-1] for path in paths if path[:-1] == HEADERS and path[-1] in CREDENTIALS)
-        self._root = _tree({leaf: read for path in kept for leaf, read in _readers(path, named)})
+        named = _named_credentials(paths)
+        members = _wanted(kept)
+        self._root = tuple((name, _member(name, members[name], named)) for name in members.keys() & _NAMES)
         self._revision = revision
         self._cacheable = deterministic and not any(is_volatile(path) for path in kept)
         self._all_headers = HEADERS in kept
@@ -67,7 +74,7 @@ class Plan:
         """Raises Denied for a body that policy needs and that is not all there, or a value JSON lacks."""
         if self._needs_body and truncated_body(request):
             raise Denied(Reason.BODY_TOO_LARGE, "policy reads the body, and only a part of it is here")
-        document = _build(self._root, request, subject, now)
+        document = _read_all(self._root, request, subject, now)
         try:
             question = orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
         except orjson.JSONEncodeError:
@@ -97,38 +104,83 @@ def is_volatile(path: Path) -> bool:
     return path != HEADERS and any(_overlap(path, volatile) for volatile in _VOLATILE)
 
 
-def _readers(path: Path, named: frozenset[str]) -> Iterable[tuple[Path, Read]]:
-    """The readers of `path`: one below a field, all of the fields below it otherwise."""
-    for field, read in FIELDS.items():
-        if path[: len(field)] == field:
-            yield (
-                path,
-                _attribute(path, named) if field == ("attributes",) else _below(read, path[len(field) :]),
-            )
-        elif field[: len(path)] == path:
-            yield field, _attribute(field, named) if field == ("attributes",) else read
+def _named_credentials(paths: Iterable[Path]) -> frozenset[str]:
+    below = len(HEADERS)
+    named = {path[below] for path in paths if len(path) > below and path[:below] == HEADERS}
+    return CREDENTIALS & named
 
 
-def _attribute(path: Path, named: frozenset[str]) -> Read:
-    below = path[1:]
-    if path != HEADERS[: len(path)] and path[: len(HEADER_MAP)] != HEADER_MAP:
-        return lambda request, subject, now: request.attributes.at(below)
-    return lambda request, subject, now: withhold(request.attributes.at(below), path, named)
+def _wanted(paths: Iterable[Path]) -> _Wanted:
+    """The paths, of which none contains another, as a tree; `()` stands for every member there is."""
+    tree: _Wanted = {}
+    for path in paths:
+        if not path:
+            return dict.fromkeys(_NAMES)
+        node = tree
+        for name in path[:-1]:
+            node = node.setdefault(name, {})  # type: ignore[assignment]
+        node[path[-1]] = None
+    return tree
 
 
-def _below(read: Read, steps: Path) -> Read:
-    if not steps:
-        return read
+def _member(name: str, wanted: _Wanted | None, named: frozenset[str]) -> Read:
+    """The reader of one member of the document: a field, or an object of fields that is always there."""
+    if name == "attributes":
+        return _attribute((name,), wanted, named)
+    if (name,) in FIELDS:
+        return _picked(FIELDS[name,], wanted)
+    inner = [field[1] for field in FIELDS if field[0] == name]
+    members = tuple(
+        (below, _picked(FIELDS[name, below], None if wanted is None else wanted[below]))
+        for below in inner
+        if wanted is None or below in wanted
+    )
+    return lambda request, subject, now: _read_all(members, request, subject, now)
 
-    def follow(request: Request, subject: Subject, now: datetime) -> Any:
+
+def _read_all(members: _Members, request: Request, subject: Subject, now: datetime) -> dict[str, Any]:
+    document = {}
+    for name, read in members:
         value = read(request, subject, now)
-        for step in steps:
-            if not isinstance(value, dict) or step not in value:
-                return MISSING
-            value = value[step]
-        return value
+        if value is not MISSING:
+            document[name] = value
+    return document
 
-    return follow
+
+def _picked(read: Read, wanted: _Wanted | None) -> Read:
+    if wanted is None:
+        return read
+    return lambda request, subject, now: _pick(read(request, subject, now), wanted)
+
+
+def _pick(value: Any, wanted: _Wanted) -> Any:
+    """What is wanted of an object; anything else as it is, since it is there and has no members."""
+    if not isinstance(value, dict):
+        return value
+    return {
+        name: value[name] if below is None else _pick(value[name], below)
+        for name, below in wanted.items()
+        if name in value
+    }
+
+
+def _attribute(path: Path, wanted: _Wanted | None, named: frozenset[str]) -> Read:
+    """The reader of the attribute at `path`, or of what is wanted below it, each by its own path."""
+    below, guarded = path[1:], path == HEADERS[: len(path)] or path[: len(HEADER_MAP)] == HEADER_MAP
+    if wanted is None and not guarded:
+        return lambda request, subject, now: request.attributes.at(below)
+    if wanted is None:
+        return lambda request, subject, now: withhold(request.attributes.at(below), path, named)
+    members = tuple((name, _attribute((*path, name), inner, named)) for name, inner in wanted.items())
+
+    def read(request: Request, subject: Subject, now: datetime) -> Any:
+        document = _read_all(members, request, subject, now)
+        if document or not below:  # there are always attributes
+            return document
+        value = request.attributes.at(below)
+        return {} if isinstance(value, dict) else withhold(value, path, named) if guarded else value
+
+    return read
 
 
 def withhold(value: Any, path: Path, named: frozenset[str]) -> Any:
@@ -164,25 +216,3 @@ def _masked_entries(value: Any, named: frozenset[str]) -> Any:
     if isinstance(value, (list, tuple)):
         return [_masked_entries(item, named) for item in value]
     return value
-
-
-def _tree(readers: dict[Path, Read]) -> _Node:
-    names: dict[str, dict[Path, Read]] = {}
-    for path, read in readers.items():
-        names.setdefault(path[0], {})[path[1:]] = read
-    return tuple((name, below[()] if () in below else _tree(below)) for name, below in names.items())
-
-
-def _build(node: _Node, request: Request, subject: Subject, now: datetime) -> dict[str, Any]:
-    document: dict[str, Any] = {}
-    for name, below in node:
-        if isinstance(below, tuple):
-            value: Any = _build(below, request, subject, now)
-            if not value:  # nothing of it is there; a reader of the member itself is a leaf
-                continue
-        else:
-            value = below(request, subject, now)
-            if value is MISSING:
-                continue
-        document[name] = value
-    return document

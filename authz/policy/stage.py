@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import datetime
 from typing import Final
 
@@ -41,6 +40,7 @@ class PolicyStage:
         engine: OpaEngine,
         *,
         cache: VerdictCache,
+        timeout_s: float,
         poll_s: float,
         max_age_s: float = 0.0,
         development_unsigned: bool = False,
@@ -52,6 +52,7 @@ class PolicyStage:
             (Reason.POLICY_ERROR, Reason.POLICY_CHANGING, Reason.ENGINE_UNAVAILABLE, Reason.ENGINE_TIMEOUT), 0
         )
         self._engine = engine
+        self._timeout_s = timeout_s
         self._poll_s = poll_s
         self._max_age_s = max_age_s
         self._unsigned = development_unsigned
@@ -60,6 +61,7 @@ class PolicyStage:
         self._scope = cache.scope
         self._activated_at = self._read_at = monotonic()
         self._reachable = False
+        self._reading = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
 
     # What the worker shows of it.
@@ -89,8 +91,10 @@ class PolicyStage:
 
     @property
     def ready(self) -> bool:
-        """Whether OPA was there at the last look and has policy that may decide."""
-        return self._reachable and self._active is not None and (bool(self.revision) or self._unsigned)
+        """Whether OPA was there at the last look and has policy that may decide, and is being followed."""
+        followed = self._task is None or not self._task.done()
+        decides = self._active is not None and (bool(self.revision) or self._unsigned)
+        return self._reachable and followed and decides
 
     # What the pipeline asks.
 
@@ -112,14 +116,14 @@ class PolicyStage:
         return self.cache.get(self._scope, facts.question, self._monotonic())
 
     async def evaluate(self, facts: Facts, again: Callable[[], Facts], timeout_s: float) -> Verdict:
-        """Ask the engine. If another revision answers than the facts were built for, the question is built
-        anew by `again` and asked once more. Raises Denied.
+        """Ask the engine, and wait for at most `timeout_s`. If another revision answers than the facts were
+        built for, the question is built anew by `again` and asked once more. Raises Denied.
         """
         deadline = self._monotonic() + timeout_s
         verdict = await self._flight(facts, timeout_s)
         if verdict is not None:
             return verdict
-        await self._reload(deadline - self._monotonic())
+        await self._reload(facts.revision, deadline - self._monotonic())
         verdict = await self._flight(again(), deadline - self._monotonic())
         if verdict is not None:
             return verdict
@@ -129,13 +133,13 @@ class PolicyStage:
         """Read the active version if OPA is there, and keep following it."""
         await self._look()
         self._task = asyncio.create_task(self.run(), name="policy version")
+        self._task.add_done_callback(self._unfollowed)
 
     async def stop(self) -> None:
         """End following, and drop every connection."""
         if self._task is not None:
             self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.wait((self._task,))
         await self.flights.stop()
         await self._engine.close()
 
@@ -155,7 +159,9 @@ class PolicyStage:
         return denied
 
     async def _flight(self, facts: Facts, timeout_s: float) -> Verdict | None:
-        """The verdict, or None when another revision answered. Equal cacheable questions fly once."""
+        """The verdict, or None when another revision answered. Equal cacheable questions fly once: for the
+        stage's own time, whoever began it, while each caller waits only for as long as it has.
+        """
         if timeout_s <= 0:
             raise self._counted(Denied(Reason.ENGINE_TIMEOUT, "no time left to ask"))
         try:
@@ -163,12 +169,16 @@ class PolicyStage:
                 return await self._ask(facts, timeout_s)
             key = (facts.revision, facts.question)
             under_way = self.flights.join(key)
-            if under_way is None:
-                return await asyncio.shield(self.flights.start(key, self._ask(facts, timeout_s)))
-            verdict = await asyncio.shield(under_way)
+            flight = under_way or self.flights.start(key, self._ask(facts, self._timeout_s))
+            await asyncio.wait((flight,), timeout=timeout_s)
+            if not flight.done():
+                raise Denied(Reason.ENGINE_TIMEOUT, "OPA gave no answer in time")
+            if flight.cancelled():
+                raise Denied(Reason.ENGINE_UNAVAILABLE, "stopping")
+            verdict = flight.result()
         except Denied as denied:
-            raise self._counted(denied) from None
-        return replace(verdict, cache="shared") if verdict is not None else None
+            raise self._counted(Denied(denied.reason, denied.detail)) from None
+        return replace(verdict, cache="shared") if verdict is not None and under_way else verdict
 
     async def _ask(self, facts: Facts, timeout_s: float) -> Verdict | None:
         scope = self._scope
@@ -201,22 +211,35 @@ class PolicyStage:
             evaluation_us=int(took_s * 1e6),
         )
 
-    async def _reload(self, timeout_s: float) -> None:
+    async def _reload(self, stale: str, timeout_s: float) -> None:
+        """Read what is active now, unless somebody did since revision `stale` was."""
         if timeout_s <= 0:
             raise self._counted(Denied(Reason.ENGINE_TIMEOUT, "no time left to read the policy version"))
         try:
-            self._take(await self._engine.get(BUNDLES, timeout_s))
+            async with asyncio.timeout(timeout_s), self._reading:
+                if self.revision == stale:
+                    self._take(await self._engine.get(BUNDLES, timeout_s))
+        except TimeoutError:
+            raise self._counted(
+                Denied(Reason.ENGINE_TIMEOUT, "the policy version was not read in time")
+            ) from None
         except Denied as denied:
             raise self._counted(denied) from None
 
     async def _look(self) -> None:
         """One look at what is active; an OPA that is away changes nothing but readiness."""
         try:
-            self._take(await self._engine.get(BUNDLES, POLL_TIMEOUT_S))
+            async with self._reading:  # an earlier answer may not come after a later one
+                self._take(await self._engine.get(BUNDLES, POLL_TIMEOUT_S))
         except Denied as denied:
             if self._reachable:
                 log.warning("policy_engine_away", reason=str(denied.reason), detail=denied.detail)
             self._reachable = False
+
+    def _unfollowed(self, task: asyncio.Task[None]) -> None:
+        """Following ended. Unless that was wanted it is a fault of ours: loud, and not ready from now on."""
+        if not task.cancelled():
+            log.error("policy_version_unfollowed", error=type(task.exception()).__name__)
 
     def _take(self, bundles: object) -> None:
         """Make what OPA says active; without any bundle the old version's kept verdicts live on."""
@@ -250,6 +273,7 @@ def open_stage(settings: Settings, monotonic: Callable[[], float] = time.monoton
     return PolicyStage(
         engine,
         cache=VerdictCache(policy.cache_size, policy.cache_ttl_s),
+        timeout_s=policy.timeout_ms / 1000,
         poll_s=policy.poll_ms / 1000,
         max_age_s=policy.max_age_s,
         development_unsigned=policy.development_unsigned,

@@ -58,7 +58,8 @@ def build_bundle(
     entry_points: Sequence[str] = DEFAULT_ENTRY_POINTS,
     opa: str = "opa",
 ) -> PolicyVersion:
-    """Check, test, analyse, sign and publish `source` (a directory in bundle layout) as `out/<revision>.tar.gz`.
+    """Check, test, analyse, sign and publish `source`, a directory in bundle layout, as
+    `out/<revision>.tar.gz`.
 
     `signing_key` is an ES256 private key in PEM (`signing.ensure_signing_key`). Raises PolicyRejected,
     naming file and rule, when opa refuses the source, one of its tests fails, an entry point is missing, or

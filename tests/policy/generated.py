@@ -39,6 +39,22 @@ COLLECTIONS = (
     "data.lists.some",
 )
 OBJECTS = ("input.agent", "input.action", "input.destination", "input.agent.claims", "input.action.arguments")
+# What may be there, may be something else, or may be missing: an alias of it is defined or not.
+ANCESTORS = (
+    *OBJECTS,
+    "input.agent.claims.role",
+    "input.agent.claims.claims",
+    "input.action.arguments.id",
+    "input.action.arguments.list",
+    "input.parsed_body",
+    "input.parsed_query.q",
+    "input.session",
+    "input.nowhere",
+    "input.attributes.request.http",
+    "input.attributes.request.http.headers",
+    "input.attributes.source",
+    HEADER,
+)
 MEMBERS = ("id", "tool", "role", "host", "word", "claims", "nothing")
 
 
@@ -97,6 +113,8 @@ class Package:
         return self.random.choice(
             (
                 f'{x} := {what}\n\t{x}["{member}"] == {word}',
+                f"{x} := {self.random.choice(ANCESTORS)}\n\tnot {x}.{member}",
+                f"{x} := {self.random.choice(ANCESTORS)}\n\tnot {x}.{member}.{self.random.choice(MEMBERS)}",
                 f'object.get({what}, "{member}", "none") == {word}',
                 f'not object.get({what}, ["{member}", "x"], false)',
                 f"{what}[{self.random.choice(SCALARS)}]",

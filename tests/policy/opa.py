@@ -190,7 +190,8 @@ def stage(socket: Path, **members: Any) -> PolicyStage:
     entry = members.pop("entry_point", Settings().policy.entry_point)
     engine = OpaEngine(socket, entry, connections=members.pop("connections", 4))
     store = VerdictCache(members.pop("size", 1000), members.pop("ttl_s", 30.0))
-    return PolicyStage(engine, cache=store, poll_s=members.pop("poll_s", 0.05), **members)
+    times = {"timeout_s": members.pop("timeout_s", 5.0), "poll_s": members.pop("poll_s", 0.05)}
+    return PolicyStage(engine, cache=store, **times, **members)
 
 
 @asynccontextmanager
@@ -207,9 +208,11 @@ def asking(policy: PolicyStage, request: Request, subject: Subject = SUBJECT) ->
     return lambda: policy.question(request, subject, NOW)
 
 
-async def decide(policy: PolicyStage, request: Request, timeout_s: float = 5.0) -> Verdict:
+async def decide(
+    policy: PolicyStage, request: Request, timeout_s: float = 5.0, *, subject: Subject = SUBJECT
+) -> Verdict:
     """As the pipeline does it."""
-    again = asking(policy, request)
+    again = asking(policy, request, subject)
     facts = again()
     return policy.lookup(facts) or await policy.evaluate(facts, again, timeout_s)
 

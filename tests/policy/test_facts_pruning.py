@@ -11,7 +11,7 @@ import pytest
 from authz.errors import PolicyRejected
 from authz.policy.facts import WITHHELD
 from authz.testing import PlainAttributes, a_request
-from authz.values import Action, Request
+from authz.values import Action, Assurance, Request, Subject
 from tests.policy.opa import ALLOW, DENY, NOW, SUBJECT, decide, opa_with, started, version_of, with_headers
 
 
@@ -92,8 +92,32 @@ async def test_policy_that_takes_the_whole_input_is_asked_all_of_it(tmp_path: Pa
 async def test_a_field_the_request_lacks_is_undefined_to_policy(tmp_path: Path) -> None:
     rego = f"{DENY}decision := {ALLOW} if not input.action.arguments.amount"
     question, verdict = await asked(tmp_path, rego, acting())
-    assert question == {}
+    assert question == {"action": {}}
     assert verdict.decision == "allow"
+
+
+@pytest.mark.parametrize(
+    ("alias", "claims", "decision"),
+    [
+        ("x := input.agent.claims", {"other": 1}, "deny"),
+        ("x := input.agent.claims", {}, "deny"),
+        ("x := input.agent.claims", {"role": "a"}, "allow"),
+        ("x := input.agent.claims.role", {"role": "a"}, "deny"),
+        ("x := input.agent.claims.role", {"role": ["a"]}, "deny"),
+        ("x := input.agent.claims.role", {"role": {"role": 1}}, "allow"),
+        ("x := input.agent.claims.role", {}, "allow"),
+        ("y := input.agent; x := y.claims", {"other": 1}, "deny"),
+    ],
+)
+async def test_an_alias_is_defined_where_it_is_in_the_request_although_only_its_member_is_listed(
+    tmp_path: Path, alias: str, claims: dict[str, Any], decision: str
+) -> None:
+    rego = f"{DENY}decision := {ALLOW} if not blocked\n\nblocked if {{ {alias}; not x.role }}"
+    version = version_of(tmp_path, rego)
+    assert [path[-1] for path in version.analysis.entry_points["aegis/decision"].facts] == ["role"]
+    async with opa_with(version) as process, started(process.socket) as policy:
+        verdict = await decide(policy, a_request(), subject=Subject("a", Assurance.JWT, claims=claims))
+    assert verdict.decision == decision
 
 
 async def test_a_credential_header_is_sent_only_where_policy_names_it(tmp_path: Path) -> None:

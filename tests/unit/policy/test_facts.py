@@ -60,10 +60,27 @@ def test_an_ancestor_takes_all_fields_below_and_a_path_goes_into_the_value() -> 
 
 
 @pytest.mark.parametrize(
-    "path", ["nowhere", "agent nothing", "now hour x", "agent id x", "parsed_body a b", "token"]
+    ("path", "left"),
+    [
+        ("nowhere", {}),
+        ("token", {}),
+        ("action arguments", {"action": {}}),
+        ("agent nothing", {"agent": {}}),
+        ("agent claims nothing", {"agent": {"claims": {}}}),
+        ("agent claims nothing at all", {"agent": {"claims": {}}}),
+        ("agent claims role x", {"agent": {"claims": {"role": "clerk"}}}),
+        ("now hour x", {"now": {"hour": 13}}),
+        ("agent chain x", {"agent": {"chain": []}}),
+        ("parsed_body a b", {"parsed_body": None}),
+        ("parsed_query q", {"parsed_query": {}}),
+        ("attributes source principal", {"attributes": {}}),
+        (f"{HEADERS} x-a", {"attributes": {"request": {"http": {"headers": {}}}}}),
+        ("attributes request http method x", {"attributes": {"request": {"http": {"method": "GET"}}}}),
+    ],
 )
-def test_what_the_request_lacks_is_left_out(path: str) -> None:
-    assert document(plan(path)) == {}
+def test_what_is_missing_is_left_out_and_what_stands_on_the_way_is_not(path: str, left: Any) -> None:
+    attributes = PlainAttributes({"request": {"http": {"method": "GET", "headers": {"accept": "*/*"}}}})
+    assert document(plan(path), a_request(attributes=attributes)) == left
 
 
 def test_a_null_is_there_and_is_not_undefined() -> None:
@@ -151,6 +168,17 @@ def test_raw_headers_carry_no_credential_either(path: str) -> None:
         {"key": "Authorization", "value": WITHHELD},
         {"key": "accept", "value": "*/*"},
     ]
+
+
+def test_what_stands_on_the_way_to_a_header_is_withheld_unless_it_is_named() -> None:
+    entries = {"headers": [{"key": "cookie", "value": "s3cret"}]}
+    attributes = PlainAttributes(
+        {"request": {"http": {"headerMap": entries, "headers": {"cookie": "s3cret"}}}}
+    )
+    made = asked(plan("attributes request http headerMap headers x"), a_request(attributes=attributes))
+    assert b"s3cret" not in made.question
+    named = document(plan(f"{HEADERS} cookie x"), a_request(attributes=attributes))
+    assert named["attributes"]["request"]["http"]["headers"] == {"cookie": "s3cret"}
 
 
 def test_withholding_leaves_values_of_another_form_alone() -> None:
