@@ -232,7 +232,10 @@ def test_nor_can_the_name_of_a_file_or_of_what_was_asked_for(state: Path) -> Non
     as_json = aegis("verify", state / "ledger", "--trust", state / "trust.json", "--json")
     assert json.loads(as_json.stdout)["logs"][0]["not_checked"] == ["entries/\x1b[2J\udcff"]
     asked = aegis("show", "\x1b[2J", "--ledger", state / "ledger")
-    for result in (verified, as_json, asked):
+    epoch.rename(state / "ledger" / "worker-0" / "\x1b[2J")
+    faulty = aegis("verify", state / "ledger", "--trust", state / "trust.json")
+    assert faulty.exit_code == 1
+    for result in (verified, as_json, asked, faulty):
         assert "\x1b" not in result.output
 
 
