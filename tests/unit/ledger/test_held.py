@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -57,6 +58,24 @@ def test_however_much_is_sealed_the_same_is_found(long: Path, leaves: list[bytes
     assert (found.tip, found.root) == (leaves[-1].hex(), merkle.root(leaves))
     assert (found.opened["kind"], found.last["seq"]) == ("open", ENTRIES - 1)
     assert not found.contradicts
+
+
+def test_what_is_read_is_the_disk_and_not_what_a_dead_process_left_in_the_cache(
+    long: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[tuple[str, str]] = []
+
+    def note(call: str, fd: int) -> None:
+        order.append((call, os.path.basename(os.readlink(f"/proc/self/fd/{fd}"))))
+
+    monkeypatch.setattr(os, "fdatasync", lambda fd: note("sync", fd))
+    monkeypatch.setattr(os, "posix_fadvise", lambda fd, *range: note(f"forget {range}", fd))
+    held.read(long, LOG, [])
+    assert order == [
+        (call, f"0000000{number}.jsonl")
+        for number in range(3)
+        for call in ("sync", f"forget {(0, 0, os.POSIX_FADV_DONTNEED)}")
+    ]
 
 
 def test_more_than_is_there_may_be_sealed(long: Path, leaves: list[bytes]) -> None:
