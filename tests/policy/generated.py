@@ -20,6 +20,7 @@ SCALARS = (
     "input.action.tool",
     "input.action.arguments.word",
     "input.destination.host",
+    "input.action.arguments.items[0].word",
     "input.parsed_query.q[0]",
     "input.parsed_body.word",
     "input.parsed_path[1]",
@@ -73,7 +74,7 @@ class Package:
         return "\n\t".join(self.condition(depth) for _ in range(self.random.randint(1, 3)))
 
     def condition(self, depth: int) -> str:
-        makers = [self.plain, self.negated, self.looped, self.indirect, self.data]
+        makers = [self.plain, self.negated, self.looped, self.indirect, self.aliased, self.data]
         if depth:
             makers += [self.helper, self.function, self.replaced, self.partial, self.chained]
         return self.random.choice(makers)(depth)
@@ -113,8 +114,6 @@ class Package:
         return self.random.choice(
             (
                 f'{x} := {what}\n\t{x}["{member}"] == {word}',
-                f"{x} := {self.random.choice(ANCESTORS)}\n\tnot {x}.{member}",
-                f"{x} := {self.random.choice(ANCESTORS)}\n\tnot {x}.{member}.{self.random.choice(MEMBERS)}",
                 f'object.get({what}, "{member}", "none") == {word}',
                 f'not object.get({what}, ["{member}", "x"], false)',
                 f"{what}[{self.random.choice(SCALARS)}]",
@@ -126,6 +125,16 @@ class Package:
                 f"to_number({self.random.choice(SCALARS)}) == 1",
             )
         )
+
+    def aliased(self, depth: int) -> str:
+        what, member, inner = (self.random.choice(words) for words in (ANCESTORS, MEMBERS, MEMBERS))
+        x = "z" + str(self.random.randint(0, 1 << 30))
+        test = self.random.choice((f"not {x}.{member}", f"not {x}.{member}.{inner}", f"{x}.{member}"))
+        if depth and self.random.random() < 0.5:
+            name = self.name("a")
+            self.rules.append(f"{name} if {{\n\t{x} := {what}\n\t{test}\n}}")
+            return f"not {name}"
+        return f"{x} := {what}\n\t{test}"
 
     def data(self, depth: int) -> str:
         scalar, library = self.random.choice(SCALARS), self.random.choice(self.libraries)
@@ -225,7 +234,13 @@ values = st.recursive(
     max_leaves=4,
 )
 arguments = st.fixed_dictionaries(
-    {}, optional={"word": word, "list": st.lists(word, max_size=2), "id": values}
+    {},
+    optional={
+        "word": word,
+        "list": st.lists(word, max_size=2),
+        "items": st.lists(st.fixed_dictionaries({"word": word}), max_size=2),
+        "id": values,
+    },
 )
 
 
