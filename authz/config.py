@@ -154,7 +154,7 @@ class Policy(_Section):
     poll_ms: int = Field(
         default=250,
         ge=10,
-        le=1000,
+        le=500,
         description="How often the active revision is read from OPA, milliseconds.",
     )
     grace_s: float = Field(

@@ -23,7 +23,7 @@ from starlette.routing import Route
 
 from authz.errors import PolicyRejected
 from authz.policy.manifest import split_revision
-from authz.policy.version import ALGORITHM, KEY_ID, SUFFIX
+from authz.policy.version import ALGORITHM, KEY_ID, SUFFIX, sync_directory
 
 RESOURCE: Final = "bundles/aegis"
 # OPA polls long only where the server answers with this type.
@@ -48,6 +48,7 @@ def activate(directory: Path, version: str) -> str:
         file.flush()
         os.fsync(file.fileno())
     beside.replace(directory / POINTER)
+    sync_directory(directory)  # or an older version could be active after a loss of power
     return _revision(found[0])
 
 
@@ -135,11 +136,12 @@ def opa_config(
 
 def opa_command(socket: Path, config: Path, *, opa: str = "opa") -> list[str]:
     """The command line of a private OPA: a Unix socket of mode 0700, no TCP, errors logged only (info
-    logging adds 60 to 90 us to every decision), no calls home. The socket's directory should be 0700 too:
-    OPA binds before it sets the mode.
+    logging adds 60 to 90 us to every decision), data kept in the form that Rego reads (saves 40 us of the
+    default library's 200), no calls home. The socket's directory should be 0700 too: OPA binds before it sets
+    the mode.
     """
     return [
         *(opa, "run", "--server", "--config-file", str(config)),
         *("--addr", f"unix://{socket.absolute()}", "--unix-socket-perm", "0700"),
-        *("--log-level", "error", "--skip-version-check"),
+        *("--log-level", "error", "--skip-version-check", "--optimize-store-for-read-speed"),
     ]

@@ -178,4 +178,14 @@ def _publish(signed: Path, out: Path, revision: str) -> Path:
             pass
         finally:
             beside.unlink()
+        sync_directory(out)
     return file
+
+
+def sync_directory(directory: Path) -> None:
+    """Make what was linked or renamed in `directory` survive a loss of power."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -8,10 +8,12 @@ from typing import Any
 
 import orjson
 import pytest
+from msgspec.structs import replace
 
 from authz.errors import Denied
-from authz.followers.bundles import activate
+from authz.followers.bundles import activate, opa_config
 from authz.policy.manifest import FORMAT
+from authz.policy.signing import public_key
 from authz.testing import a_request
 from authz.values import Decision, Reason, Request, Verdict
 from tests.policy.opa import (
@@ -19,11 +21,14 @@ from tests.policy.opa import (
     DENY,
     NOW,
     SUBJECT,
+    OpaProcess,
     asking,
+    bundle_server,
     decide,
     opa,
     opa_pulling,
     opa_with,
+    signing_key,
     stage,
     started,
     until,
@@ -183,6 +188,33 @@ async def test_before_any_version_is_known_everything_is_denied(tmp_path: Path) 
         assert (policy.version, policy.digest) == ("none", "none")
 
 
+async def test_a_worker_that_starts_before_opa_decides_as_soon_as_opa_has_policy(tmp_path: Path) -> None:
+    version = version_of(tmp_path, ruled("v1", "input.action.method"))
+    directory, process = version.file.parent, OpaProcess()
+    async with bundle_server(directory) as url, started(process.socket) as policy:
+        assert (await denial(policy, a_request())).reason is Reason.ENGINE_UNAVAILABLE
+        try:
+            await process.start_with(opa_config(url, public_key(signing_key()), wait_s=1))
+            await policy._look()  # OPA is there, and no version is active yet
+            assert not policy.ready
+            assert (await denial(policy, a_request())).reason is Reason.ENGINE_UNAVAILABLE
+            activate(directory, "v1")
+            await until(lambda: policy.ready)
+            assert (await decide(policy, a_request())).rule == "v1 GET"
+        finally:
+            await process.stop()
+
+
+async def test_following_that_ends_by_a_fault_is_not_ready_and_stops_cleanly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = version_of(tmp_path, ruled("v1", "input.action.method"))
+    async with opa_with(version) as process, started(process.socket) as policy:
+        assert policy.ready
+        monkeypatch.setattr(policy, "_take", None)  # what no answer of OPA can bring about
+        await until(lambda: not policy.ready)
+
+
 async def test_policy_that_was_not_read_for_too_long_is_stale(tmp_path: Path) -> None:
     now = 100.0
     async with opa_with(version_of(tmp_path, ruled("v1", "input.action.method"))) as process:
@@ -224,6 +256,57 @@ async def test_an_error_is_shared_by_those_who_wait_and_never_kept() -> None:
         await denial(policy, a_request())
         assert served.asked == 2
         assert policy.engine_errors[Reason.POLICY_ERROR] == 6
+
+
+async def test_each_waits_for_as_long_as_it_has_and_no_longer_than_the_stage() -> None:
+    go_on = asyncio.Event()
+
+    async def answer(target: str, body: bytes) -> bytes:
+        if "system" in target:
+            return http(bundles(REVISIONS[1], []))
+        await go_on.wait()
+        return decided(REVISIONS[1], decision="allow", reason_code="ok")
+
+    async with peer(answer) as served, started(served.socket, poll_s=3600) as policy:
+        assert (await denial(policy, a_request(), 0.01)).reason is Reason.ENGINE_TIMEOUT
+        patient = asyncio.create_task(decide(policy, a_request()))  # joins what the hasty one began
+        await until(lambda: policy.flights.shared == 1)
+        assert (await denial(policy, a_request(), 0.01)).reason is Reason.ENGINE_TIMEOUT
+        go_on.set()
+        assert (await patient).decision is Decision.ALLOW
+        assert served.asked == 1
+        assert policy.engine_errors[Reason.ENGINE_TIMEOUT] == 2
+
+
+async def test_nobody_waits_longer_than_the_stage_does() -> None:
+    async def answer(target: str, body: bytes) -> bytes:
+        if "system" in target:
+            return http(bundles(REVISIONS[1], []))
+        await asyncio.Event().wait()
+        return b""
+
+    async with peer(answer) as served, started(served.socket, timeout_s=0.02) as policy:
+        assert (await denial(policy, a_request(), 60)).reason is Reason.ENGINE_TIMEOUT
+
+
+async def test_a_change_under_many_questions_is_read_once() -> None:
+    revisions = [REVISIONS[1]]
+    looked = 0
+
+    async def answer(target: str, body: bytes) -> bytes:
+        nonlocal looked
+        if "system" in target:
+            looked += 1
+            return http(bundles(revisions[-1], [["action", "resource"]]))
+        return decided(revisions[-1], decision="allow", reason_code="ok")
+
+    async with peer(answer) as served, started(served.socket, poll_s=3600) as policy:
+        revisions.append(REVISIONS[2])
+        action = a_request().action
+        requests = [a_request(action=replace(action, resource=f"/{n}")) for n in range(20)]
+        verdicts = await asyncio.gather(*(decide(policy, request) for request in requests))
+        assert {verdict.policy_version for verdict in verdicts} == {"v2"}
+        assert looked == 2
 
 
 async def test_a_leader_that_is_cancelled_takes_nobody_with_it() -> None:

@@ -187,6 +187,27 @@ def test_what_only_tests_read_is_no_fact(tmp_path: Path) -> None:
     assert version.analysis.nondeterministic == ()
 
 
+@pytest.mark.parametrize(
+    ("condition", "found"),
+    [
+        ("time.now_ns() > input.agent.id", ("time.now_ns",)),
+        ('f("a", 5) with f as rand.intn', ("rand.intn",)),
+        ('f("a", 5) with f as rand["intn"]', ("rand.intn",)),
+        (
+            "crypto.x509.parse_and_verify_certificates(input.agent.id)[0]",
+            ("crypto.x509.parse_and_verify_certificates",),
+        ),
+        ("time.parse_rfc3339_ns(input.agent.id) > 0", ()),
+        ("io.jwt.verify_eddsa(input.agent.id, input.session.id)", ()),
+    ],
+)
+def test_a_builtin_whose_answer_changes_is_found_however_it_is_called(
+    tmp_path: Path, condition: str, found: tuple[str, ...]
+) -> None:
+    rego = f"{DENY}decision := {ALLOW} if {{\n\t{condition}\n}}\n\nf(_, _) := 7"
+    assert version_of(tmp_path, rego).analysis.nondeterministic == found
+
+
 async def test_an_attribute_is_asked_by_its_own_path(tmp_path: Path) -> None:
     attributes = {"source": {"principal": "spiffe://x", "address": {}}, "request": {"http": {"host": "h"}}}
     rego = f'{DENY}decision := {ALLOW} if input.attributes.source.principal == "spiffe://x"'

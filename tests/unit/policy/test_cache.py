@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz.policy.cache import Flights, VerdictCache
+from authz.policy.cache import LARGEST_QUESTION, Flights, VerdictCache
 from authz.values import Decision, Verdict
 
 ONE, TWO = ("aegis/decision", "opa", "v1+1"), ("aegis/decision", "opa", "v2+2")
@@ -76,6 +76,14 @@ def test_without_a_life_nothing_is_kept() -> None:
     cache = a_cache(ttl_s=0)
     cache.put(ONE, b"q", verdict("a"), 0)
     assert len(cache) == 0
+
+
+def test_a_large_question_is_not_kept() -> None:
+    cache = a_cache()
+    cache.put(ONE, b"q" * LARGEST_QUESTION, verdict("a"), 0)
+    cache.put(ONE, b"q" * (LARGEST_QUESTION + 1), verdict("b"), 0)
+    assert len(cache) == 1
+    assert cache.get(ONE, b"q" * LARGEST_QUESTION, 0) == verdict("a")
 
 
 steps = st.lists(
