@@ -17,8 +17,10 @@ import pytest
 from authz.config import Settings
 from authz.errors import ConfigError, EvidenceUnavailable, IntegrityViolation, KeyUnusable, LedgerLocked
 from authz.followers.bundles import RESOURCE, activate
-from authz.followers.process import follow
+from authz.followers.process import Sealing, follow
+from authz.followers.seal import Sealer
 from authz.ledger import notes
+from authz.ledger.checkpoints import CheckpointStore
 from tests import ledgers
 from tests.workers import Worker, decision
 
@@ -86,6 +88,28 @@ async def test_stopping_seals_a_last_time(worker: Worker, settings: Settings) ->
             await ledger.append("decision", decision(1))
         assert sealed(worker) == 0
     assert sealed(worker) == 3
+
+
+async def test_the_last_round_begins_after_the_stop(worker: Worker) -> None:
+    """A round that was under way may have read an epoch before its last entries were written."""
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    class Stopped(Sealer):
+        rounds = 0
+
+        def round(self) -> None:
+            self.rounds += 1
+            asyncio.run_coroutine_threadsafe(_set(stop), loop).result(30)
+
+    store = CheckpointStore(worker.state / "checkpoints.sqlite")
+    sealer = Stopped(worker.root.parent, "aegis.test", store, ledgers.LOG_SEED)
+    await Sealing(sealer, 3600).run(stop)
+    assert sealer.rounds == 2
+    store.close()
+
+
+async def _set(stop: asyncio.Event) -> None:
+    stop.set()
 
 
 async def test_it_serves_bundles_and_ends_long_polls_when_it_stops(
