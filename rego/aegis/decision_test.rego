@@ -137,6 +137,15 @@ test_what_no_route_names_is_no_tool if {
 	}
 }
 
+test_a_variable_segment_takes_what_every_server_reads_alike if {
+	every segment in ["7", "a-b_c.d~e", "a@b.test", "urn:x:1", "2026-01-31", "caf%C3%A9", "a%20b", "A=1,+"] {
+		decided(asking("reader", "GET", "notes.test", concat("", ["/notes/", segment]))).decision == "allow"
+	}
+	every segment in ["a;b", "..%3Bx", "..%3bx", "a%3Fb", "a%23b", "%2A", "%252F", "a'b", "(1)", "a|b", "a\\b", "a?b", "é"] {
+		denied(asking("reader", "GET", "notes.test", concat("", ["/notes/", segment])), "tool_unknown", "tool-known")
+	}
+}
+
 test_a_literal_segment_goes_before_a_variable_one if {
 	decided(asking("reader", "GET", "notes.test", "/notes/all")).classification.tool == "notes.leak"
 	decided(asking("reader", "GET", "notes.test", "/notes/al")).classification.tool == "notes.read"

@@ -57,10 +57,12 @@ routed(at) := name if {
 
 # METADATA
 # description: |
-#   Segments that a `*` may take: none is empty, and none has a `;`, where some servers cut it, or a wildcard.
+#   Segments that a `*` may take: none is empty, and none has, escaped or not, a `;`, `?` or `#`, where some
+#   servers cut it, nor a wildcard.
 plain if {
 	is_string(input.action.resource)
 	regex.match(`^(/[A-Za-z0-9._~:@=+,%-]+)+$`, input.action.resource)
+	not regex.match(`(?i)%(23|25|2A|3B|3F)`, input.action.resource)
 }
 
 # METADATA
