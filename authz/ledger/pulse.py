@@ -31,7 +31,7 @@ class Appends(Protocol):
     @property
     def seq(self) -> int: ...
     @property
-    def healthy(self) -> bool: ...
+    def write_failed(self) -> bool: ...
     def append(self, kind: str, members: dict[str, Any], *, synced: bool = False) -> asyncio.Future[Any]: ...
 
 
@@ -78,7 +78,7 @@ class Pulse:
         if self._writer.seq != self._seq:
             self._seq, self._since = self._writer.seq, self._loop.time()
         idle = self._loop.time() - self._since >= self._heartbeat_s
-        if idle or self._refusals or self._step_ns or not self._writer.healthy:
+        if idle or self._refusals or self._step_ns or self._writer.write_failed:
             self.beat()
 
     def _watch_clock(self) -> None:

@@ -112,6 +112,11 @@ class LedgerWriter:
         return not (self._refusing or self._write_fault or full)
 
     @property
+    def write_failed(self) -> bool:
+        """Whether the last write failed; the next one may succeed."""
+        return bool(self._write_fault)
+
+    @property
     def late_syncs(self) -> int:
         """Times that answers began to leave before their sync."""
         return self._lateness.begun

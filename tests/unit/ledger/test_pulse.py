@@ -6,8 +6,11 @@ import asyncio
 import time
 from typing import Any
 
+import pytest
+
+from authz.errors import EvidenceUnavailable
 from authz.ledger.pulse import MAX_PAIRS, MAX_SOURCE
-from authz.ledger.writer import LedgerWriter
+from authz.ledger.writer import RESERVED, LedgerWriter
 from tests.unit.ledger.disks import FailingDisk
 from tests.workers import Worker, decision
 
@@ -147,6 +150,17 @@ async def test_a_step_that_did_not_get_down_is_said_later(worker: Worker) -> Non
             look(ledger)
             await asyncio.sleep(0.001)
     assert [round(step, -6) for step in steps] == [5_000_000]
+
+
+async def test_a_quota_that_is_used_up_is_not_used_up_further_by_asking(worker: Worker) -> None:
+    worker.configure(quota_bytes=RESERVED + 1000)
+    async with worker.running() as ledger:
+        with pytest.raises(EvidenceUnavailable):
+            while True:
+                await ledger.append("decision", decision(1))
+        assert not ledger.healthy
+        look(ledger)
+    assert "heartbeat" not in worker.kinds()
 
 
 async def test_a_ledger_that_nobody_is_sent_to_finds_out_that_it_is_well_again(worker: Worker) -> None:
