@@ -155,10 +155,10 @@ async def test_a_step_that_did_not_get_down_is_said_later(worker: Worker) -> Non
 async def test_a_quota_that_is_used_up_is_not_used_up_further_by_asking(worker: Worker) -> None:
     worker.configure(quota_bytes=RESERVED + 1000)
     async with worker.running() as ledger:
-        with pytest.raises(EvidenceUnavailable):
-            while True:
-                await ledger.append("decision", decision(1))
-        assert not ledger.healthy
+        while ledger.healthy:
+            await ledger.append("decision", decision(1))
+        with pytest.raises(EvidenceUnavailable, match="quota"):
+            ledger.append("decision", decision(1))
         look(ledger)
     assert "heartbeat" not in worker.kinds()
 
