@@ -9,11 +9,12 @@ import pytest
 from google.protobuf.json_format import MessageToDict
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from authz._pb.aegis_ext_authz_pb2 import CheckResponse
 from authz.testing import a_request
 from authz.values import Decision, Malformed, Reason, Receipt, Ruling, Verdict
-from authz.wire.reply import Replies, refusal
+from authz.wire.reply import MAX_FORMS, Replies, refusal
 
 ID = "019b7690-0001-7000-8000-00000000abcd"
 LOG = "aegis.local/worker-0/20260101T000000Z-0011223344556677"
@@ -68,6 +69,27 @@ def test_envoy_learns_where_the_record_is() -> None:
         (denial(), {"decision": "deny", "reason_code": "not_permitted"}),
     ):
         assert MessageToDict(answer(given_receipt).dynamic_metadata) == place | said
+
+
+def test_the_usual_allow_names_each_record_anew() -> None:
+    """It is filled into a form; a request with a header of ours goes the long way, and must not differ."""
+    one, long_way = replies(), a_request(headers={"x-aegis-decision": "allow"})
+    for seq, entry_hash in ((0, "00" * 32), (1, HASH), (2**53, "ff" * 32), (65_536, "0123456789abcdef" * 4)):
+        decision_id = f"{seq:08x}"[-8:] + ID[8:]
+        place = replace(receipt(), seq=seq, entry_hash=entry_hash, decision_id=decision_id)
+        usual = CheckResponse.FromString(one.reply(place, a_request()))
+        longer = CheckResponse.FromString(one.reply(place, long_way))
+        longer.ok_response.headers_to_remove.remove("x-aegis-decision")
+        assert usual == longer
+        assert MessageToDict(usual.dynamic_metadata)["seq"] == seq
+
+
+def test_forms_are_bounded_and_beyond_that_made_each_time() -> None:
+    one = replies()
+    for number in range(MAX_FORMS + 3):
+        made = CheckResponse.FromString(one.reply(receipt(reason=f"reason_{number}"), a_request()))
+        assert MessageToDict(made.dynamic_metadata)["reason_code"] == f"reason_{number}"
+    assert len(one._forms) == MAX_FORMS
 
 
 def test_credentials_and_our_names_do_not_go_upstream() -> None:
