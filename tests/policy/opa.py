@@ -116,9 +116,16 @@ class OpaProcess:
         bundles = (await self.get("/v1/data/system/bundles") or {}).get("result", {})
         return ",".join(bundle["manifest"]["revision"] for bundle in bundles.values())
 
-    def signal(self, number: signal.Signals) -> None:
+    async def pause(self) -> None:
+        """Stop it in the middle of whatever it does; back when no thread of it runs any more."""
         assert self._process is not None
-        self._process.send_signal(number)
+        self._process.send_signal(signal.SIGSTOP)
+        threads = Path(f"/proc/{self.pid}/task")
+        await until(lambda: all(_state(thread) == "T" for thread in threads.iterdir()))
+
+    def go_on(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
 
     async def stop(self) -> None:
         if self._process is not None and self._process.returncode is None:
@@ -126,6 +133,10 @@ class OpaProcess:
             self._process.kill()
             await self._process.wait()
         self._process = None
+
+
+def _state(thread: Path) -> str:
+    return (thread / "stat").read_text().rpartition(")")[2].split()[0]
 
 
 @asynccontextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from pathlib import Path
 
 import pytest
@@ -66,9 +65,9 @@ async def test_an_opa_that_hangs_is_a_timeout_and_its_late_answer_reaches_nobody
     async with opa_with(version_of(tmp_path, ECHO)) as process:
         engine = OpaEngine(process.socket, "aegis/decision", connections=1)
         await engine.decide(b'{"agent":{"id":"first"}}', 5)
-        process.signal(signal.SIGSTOP)
+        await process.pause()
         error = await denied(engine, b'{"agent":{"id":"slow"}}', 0.05)
-        process.signal(signal.SIGCONT)
+        process.go_on()
         answer = await engine.decide(b'{"agent":{"id":"next"}}', 5)
         await engine.close()
     assert error.reason is Reason.ENGINE_TIMEOUT
@@ -79,12 +78,12 @@ async def test_a_cancelled_question_leaves_no_answer_for_the_next_one(tmp_path: 
     async with opa_with(version_of(tmp_path, ECHO)) as process:
         engine = OpaEngine(process.socket, "aegis/decision", connections=1)
         await engine.decide(b'{"agent":{"id":"first"}}', 5)
-        process.signal(signal.SIGSTOP)
+        await process.pause()
         left = asyncio.create_task(engine.decide(b'{"agent":{"id":"left"}}', 5))
         await asyncio.sleep(0)
         left.cancel()
         await asyncio.gather(left, return_exceptions=True)
-        process.signal(signal.SIGCONT)
+        process.go_on()
         answers = await asyncio.gather(*(engine.decide(b'{"agent":{"id":"%d"}}' % n, 5) for n in range(20)))
         await engine.close()
     assert [answer.result["rule"] for answer in answers] == [str(n) for n in range(20)]

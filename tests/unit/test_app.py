@@ -182,12 +182,12 @@ async def test_an_engine_that_goes_and_comes_back_turns_traffic_away_and_back(
 ) -> None:
     async with running(place) as (worker, client):
         await until(client.serving)
-        opa.signal(signal.SIGSTOP)
+        await opa.pause()
         await until(worker.not_ready)
         (reason,) = worker.not_ready()
         assert re.fullmatch(r"policy: OPA has been away for \d+ s", reason)
         await until(lambda: not_serving(client))
-        opa.signal(signal.SIGCONT)
+        opa.go_on()
         await until(client.serving)
         assert worker.not_ready() == []
     assert place.kinds() == ["open", "close"]
@@ -200,7 +200,7 @@ async def not_serving(client: Client) -> bool:
 async def test_an_engine_is_given_its_grace(place: Place, opa: OpaProcess) -> None:
     place.tree["policy"]["grace_s"] = 3600.0
     async with running(place) as (worker, _):
-        opa.signal(signal.SIGSTOP)
+        await opa.pause()
         await until(lambda: not worker.policy.ready)
         assert worker.not_ready() == []
     assert place.kinds() == ["open", "close"]
