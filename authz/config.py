@@ -73,7 +73,7 @@ class Listen(_Section):
         "starve all.",
     )
     gather_ms: float = Field(
-        default=1.0,
+        default=3.0,
         ge=0,
         le=20,
         description="Under load a request waits so long for others and is decided with them, for less than "

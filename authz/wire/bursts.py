@@ -1,7 +1,7 @@
 """Lets calls that arrive close together begin together.
 
 A decision costs 255 us of CPU when others have used the processor's caches in between, and 100 us when it
-follows another one at once (DECISIONS.md 12). Under load the answers leave together, after the sync that
+follows another one at once (DECISIONS.md 19). Under load the answers leave together, after the sync that
 covers them, so the next calls arrive together too: each waits at most `wait_s` for those behind it. That
 costs little time where syncs are spaced out anyway; of calls that are alone only the first after a burst
 waits.
