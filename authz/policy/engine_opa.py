@@ -122,7 +122,7 @@ class OpaEngine:
         self._ask = _ASK % entry_point.encode()
         self._free = connections
         self._idle: list[_Connection] = []
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: deque[asyncio.Future[_Connection | None]] = deque()
         self._open: set[_Connection] = set()
 
     async def decide(self, question: bytes, timeout_s: float) -> Answer:
@@ -181,39 +181,42 @@ class OpaEngine:
 
     def _give_back(self, connection: _Connection) -> None:
         if not connection.closed:
-            self._idle.append(connection)
-            self._wake_next()
+            self._pass_on(connection)
 
     async def _connect(self, deadline: float) -> _Connection:
-        """A connection within the bound: a new one, or an idle one if that comes free first."""
+        """A connection within the bound: a new one, or one that comes free first, in the order of asking."""
         try:
             async with asyncio.timeout_at(deadline):
                 while self._free == 0:
-                    await self._turn()
-                    if idle := self._take_idle():
-                        return idle
+                    free = await self._turn()
+                    if free is not None and not free.closed:
+                        return free
                 return await self._open_one()
         except TimeoutError:
             raise Denied(Reason.ENGINE_TIMEOUT, "no connection to OPA in time") from None
         except OSError as error:
             raise Denied(Reason.ENGINE_UNAVAILABLE, f"OPA: {type(error).__name__}") from None
 
-    async def _turn(self) -> None:
-        waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    async def _turn(self) -> _Connection | None:
+        """Wait for a connection that another has done with, or None when there is room for a new one."""
+        waiting: asyncio.Future[_Connection | None] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiting)
         try:
-            await waiting
+            return await waiting
         except asyncio.CancelledError:
             if waiting.done() and not waiting.cancelled():
-                self._wake_next()  # its turn came as it left: the next one's then
+                self._pass_on(waiting.result())  # its turn came as it left: the next one's then
             raise
 
-    def _wake_next(self) -> None:
+    def _pass_on(self, connection: _Connection | None) -> None:
+        """Hand it to whoever waits longest, so that nobody who comes now is served before."""
         while self._waiting:
             waiting = self._waiting.popleft()
             if not waiting.done():
-                waiting.set_result(None)
+                waiting.set_result(connection)
                 return
+        if connection is not None:
+            self._idle.append(connection)
 
     async def _open_one(self) -> _Connection:
         self._free -= 1
@@ -224,7 +227,7 @@ class OpaEngine:
                 raise ConnectionResetError
         except BaseException:
             self._free += 1
-            self._wake_next()
+            self._pass_on(None)
             raise
         self._open.add(connection)
         return connection
@@ -233,7 +236,7 @@ class OpaEngine:
         if connection in self._open:
             self._open.discard(connection)
             self._free += 1
-            self._wake_next()
+            self._pass_on(None)
 
 
 def _json(body: bytes) -> Any:

@@ -181,6 +181,24 @@ async def test_more_questions_than_connections_wait_their_turn_and_none_is_lost(
     assert most > 1
 
 
+async def test_who_waits_is_served_before_who_comes_later() -> None:
+    async def answer(target: str, body: bytes) -> bytes:
+        return http({"result": body.decode()})
+
+    async with peer(answer) as served:
+        engine = OpaEngine(served.socket, "aegis/decision", connections=1)
+        order: list[str] = []
+
+        async def ask(*names: str) -> None:
+            for name in names:  # the second at the moment when the first gives its connection back
+                await engine.decide(f'"{name}"'.encode(), 5)
+                order.append(name)
+
+        await asyncio.gather(ask("a", "late"), ask("b"), ask("c"))
+        await engine.close()
+    assert order == ["a", "b", "c", "late"]
+
+
 async def test_waiting_for_a_connection_ends_with_the_deadline_and_frees_the_place() -> None:
     go_on = asyncio.Event()
 
