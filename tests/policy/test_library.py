@@ -16,8 +16,10 @@ import pytest
 import yaml
 from msgspec.structs import replace
 
+from authz import programs
 from authz.controls.rule import rule
 from authz.errors import Denied, PolicyRejected
+from authz.followers.bundles import active
 from authz.policy.document import FIELDS
 from authz.policy.facts import CREDENTIALS, is_volatile
 from authz.policy.stage import PolicyStage
@@ -359,12 +361,31 @@ def build(source: Path, directory: Path) -> PolicyVersion:
     return build_bundle(source, directory / "bundles", version="v1.4.0", signing_key=signing_key())
 
 
-async def test_the_readmes_own_agent_works(tmp_path: Path) -> None:
-    source = copied(tmp_path)
+def with_the_readmes_agent(directory: Path) -> Path:
+    source = copied(directory)
     edits = re.findall(r"```yaml\n# (\w+)/data\.yaml.*?\n(.*?)```", README, re.DOTALL)
     assert [name for name, _ in edits] == ["destinations", "tools", "agents"]
     for name, text in edits:
         add(source, name, text)
+    return source
+
+
+def test_the_readmes_commands_work(tmp_path: Path) -> None:
+    with_the_readmes_agent(tmp_path)
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    for name in ("opa", "aegis"):
+        program = programs.find(name)
+        assert program is not None
+        (tmp_path / ".venv/bin" / name).symlink_to(program)
+    blocks = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    said = subprocess.run(["bash", "-e"], input="".join(blocks), cwd=tmp_path, capture_output=True, text=True)
+    assert said.returncode == 0, said.stdout + said.stderr
+    assert active(tmp_path / "var/bundles") is not None
+    assert "PASS" in said.stdout
+
+
+async def test_the_readmes_own_agent_works(tmp_path: Path) -> None:
+    source = with_the_readmes_agent(tmp_path)
     request = sent("GET", "flights.example", "/v1/flights", query="from=FRA&to=OSL", port=443)
     async with opa_with(build(source, tmp_path)) as process, started(process.socket) as policy:
         assert (await decide_as(policy, agent("travel-agent"), request)).decision == "allow"
