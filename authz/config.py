@@ -1,26 +1,19 @@
-"""One frozen settings tree: one YAML file, then `AEGIS_...` environment overrides, then validation.
+"""One frozen settings tree. Every field says its unit, default and what a different value costs.
 
-    AEGIS_LEDGER__REPLY_AFTER=synced      overrides ledger.reply_after
-
-Every field says its unit, default and what a different value costs. Unknown keys are errors, and an error
-names file, line and field. Secrets are never values here, only names of files.
+Unknown keys are errors. Secrets are never values here, only names of files. `config_file.py` reads it from a
+file and the environment.
 """
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from authz.errors import ConfigError
 from authz.values import Assurance
 
-ENVIRONMENT_PREFIX = "AEGIS_"
 _HOST_PORT = re.compile(r"(?:[^][:\s]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
 
 OriginPart = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,126}$")]
@@ -278,86 +271,3 @@ class Settings(_Section):
     def protected(self) -> bool:
         """Whether only Envoy can reach Check: a Unix socket of mode 0600."""
         return self.listen.check.startswith("unix:")
-
-
-def load(file: Path | None, environment: Mapping[str, str] | None = None) -> Settings:
-    """Settings from a YAML file and the environment.
-
-    Raises ConfigError with file, line and field (or the variable's name) for whatever is wrong.
-    """
-    tree, lines = _read(file) if file else ({}, {})
-    origins = _overlay(tree, os.environ if environment is None else environment)
-    try:
-        return Settings.model_validate(tree)
-    except ValidationError as error:
-        raise ConfigError(
-            "\n".join(_explain(item, file, lines, origins) for item in error.errors())
-        ) from None
-
-
-def _read(file: Path) -> tuple[dict[str, Any], dict[tuple[str, ...], int]]:
-    try:
-        text = file.read_text(encoding="utf-8")
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        tree = yaml.safe_load(text)
-    except OSError as error:
-        raise ConfigError(f"{file}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        raise ConfigError(f"{file}{line}: not YAML: {getattr(error, 'problem', error)}") from None
-    if tree is None:
-        return {}, {}
-    if not isinstance(tree, dict):
-        raise ConfigError(f"{file}:1: the settings are a mapping of sections")
-    lines: dict[tuple[str, ...], int] = {}
-    _number(node, (), lines, file)
-    return tree, lines
-
-
-def _number(
-    node: yaml.Node | None, path: tuple[str, ...], lines: dict[tuple[str, ...], int], file: Path
-) -> None:
-    """Note the line of every member, and refuse a member that stands twice (YAML keeps the last)."""
-    if not isinstance(node, yaml.MappingNode):
-        return
-    for key, value in node.value:
-        here = (*path, str(key.value))
-        line = key.start_mark.line + 1
-        if here in lines:
-            raise ConfigError(f"{file}:{line}: {'.'.join(here)}: already set in line {lines[here]}")
-        lines[here] = line
-        _number(value, here, lines, file)
-
-
-def _overlay(tree: dict[str, Any], environment: Mapping[str, str]) -> dict[tuple[str, ...], str]:
-    """Put `AEGIS_A__B=v` into the tree at a.b; returns which member came from which variable."""
-    origins: dict[tuple[str, ...], str] = {}
-    for name in sorted(environment):
-        if not name.startswith(ENVIRONMENT_PREFIX):
-            continue
-        path = tuple(name[len(ENVIRONMENT_PREFIX) :].lower().split("__"))
-        section = tree
-        for part in path[:-1]:
-            if not isinstance(section.setdefault(part, {}), dict):
-                raise ConfigError(f"{name}: {part} is not a section")
-            section = section[part]
-        section[path[-1]] = yaml.safe_load(environment[name])
-        origins[path] = name
-    return origins
-
-
-def _explain(
-    item: Any, file: Path | None, lines: dict[tuple[str, ...], int], origins: dict[tuple[str, ...], str]
-) -> str:
-    path = tuple(str(part) for part in item["loc"])
-    field = ".".join(path) or "settings"
-    message = str(item["msg"]).removeprefix("Value error, ")
-    if item["type"] == "extra_forbidden":
-        message = "there is no such setting"
-    for end in range(len(path), 0, -1):
-        if path[:end] in origins:
-            return f"{origins[path[:end]]}: {field}: {message}"
-        if path[:end] in lines:
-            return f"{file}:{lines[path[:end]]}: {field}: {message}"
-    return f"{file or 'environment'}: {field}: {message}"

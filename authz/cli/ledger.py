@@ -19,7 +19,8 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from authz.config import Settings, load
+from authz.config import Settings
+from authz.config_file import load
 from authz.errors import AegisError, ConfigError, IntegrityViolation
 from authz.ledger import form, notes, reader, trust
 from authz.ledger import keys as key_files

@@ -14,7 +14,8 @@ from typing import Annotated, Any
 import typer
 import yaml
 
-from authz.config import Settings, load
+from authz.config import Settings
+from authz.config_file import load
 from authz.errors import AegisError
 
 ConfigFile = Annotated[Path | None, typer.Option("--config", "-c", help="Settings, a YAML file.")]

@@ -16,7 +16,8 @@ from typing import Any, Final
 import yaml
 
 from authz import programs
-from authz.config import Settings, load
+from authz.config import Settings
+from authz.config_file import load
 from authz.followers.bundles import opa_command, opa_config
 from authz.ledger import keys, trust
 from authz.policy.signing import public_key

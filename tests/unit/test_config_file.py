@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from authz.config import Settings, load
+from authz.config import Settings
+from authz.config_file import load
 from authz.errors import ConfigError
 
 
