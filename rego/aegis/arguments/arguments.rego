@@ -9,10 +9,7 @@ import data.aegis.request
 
 # METADATA
 # description: What the tool itself does not take.
-faults := missing({}, _declared_body) | missing({}, _declared_query) if {
-	input.action.body == "none"
-	input.parsed_query == {}
-} else := (_unread | _body_faults) | _query_faults
+faults := _body_faults | _query_faults
 
 # METADATA
 # description: What goes beyond an agent's own limits, given its grant of the tool.
@@ -24,23 +21,29 @@ _declared_body := object.get(request.tool, "arguments", {})
 
 _declared_query := object.get(request.tool, "query", {})
 
-_unread contains ["body", "opaque"] if {
+_body_faults := missing({}, _declared_body) if {
+	input.action.body == "none"
+} else := {["body", "opaque"]} if {
 	_declared_body != "opaque"
-	not _readable
-}
+	not _read
+} else := undeclared(_body, _declared_body) | unmet(_body, _declared_body) if {
+	is_object(_declared_body)
+} else := set()
 
-# Servers differ on which value of a repeated parameter counts.
-_unread contains ["query", "repeated"] if {
-	_declared_query != "any"
-	not _once_each
-}
-
-_readable if input.action.body == "none"
-
-_readable if {
+_read if {
 	input.action.body == "parsed"
 	type_name(input.action.arguments)
 }
+
+# Servers differ on which value of a repeated parameter counts.
+_query_faults := missing({}, _declared_query) if {
+	input.parsed_query == {}
+} else := {["query", "repeated"]} if {
+	_declared_query != "any"
+	not _once_each
+} else := undeclared(_query, _declared_query) | unmet(_query, _declared_query) if {
+	is_object(_declared_query)
+} else := set()
 
 _once_each if {
 	is_object(input.parsed_query)
@@ -48,16 +51,6 @@ _once_each if {
 		is_array(values)
 		count(values) == 1
 	}
-}
-
-default _body_faults := set()
-
-_body_faults := undeclared(_body, _declared_body) | unmet(_body, _declared_body) if is_object(_declared_body)
-
-default _query_faults := set()
-
-_query_faults := undeclared(_query, _declared_query) | unmet(_query, _declared_query) if {
-	is_object(_declared_query)
 }
 
 _query := [[named([name]), value] |

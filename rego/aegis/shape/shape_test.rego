@@ -105,7 +105,6 @@ keywords := {
 	"max_length": {"type": "integer", "minimum": 0},
 	"max_count": {"type": "integer", "minimum": 0},
 	"required": {"type": "boolean"},
-	"description": text,
 }
 
 types := ["string", "integer", "number", "boolean", "null", "object", "array"]
@@ -247,7 +246,8 @@ test_tools_that_are_right if {
 test_tools_that_are_wrong if {
 	every members in [
 		{"category": "reed"}, {"sensitivity": "secret"}, {"kind": "tcp"}, {"arguments": "all"}, {"query": "opaque"}, {"args": {}},
-		{"arguments": {"a": {}}}, {"arguments": {"a": {"type": "int"}}}, {"arguments": {"a": {"type": "string", "patern": "^a$"}}},
+		{"arguments": {"a": {}}},
+		{"arguments": {"a": {"type": "string", "description": "a keyword would never be met"}}}, {"arguments": {"a": {"type": "int"}}}, {"arguments": {"a": {"type": "string", "patern": "^a$"}}},
 		{"arguments": {"a": {"type": "string", "pattern": "a"}}}, {"arguments": {"a": {"type": "string", "pattern": "^[$"}}},
 		{"arguments": {"a": {"type": "integer", "maximum": "5"}}}, {"arguments": {"a..b": {"type": "string"}}},
 		{"arguments": {"a[0]": {"type": "string"}}}, {"query": {"a.b": {"type": "string"}}}, {"arguments": {"": {"type": "string"}}},
