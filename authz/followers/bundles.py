@@ -136,9 +136,9 @@ def opa_config(
 
 def opa_command(socket: Path, config: Path, *, opa: str = "opa") -> list[str]:
     """The command line of a private OPA: a Unix socket of mode 0700, no TCP, errors logged only (info
-    logging adds 60 to 90 us to every decision), data kept in the form that Rego reads (saves 20 of the default
-    library's 350 us), no calls home. The socket's directory should be 0700 too: OPA binds before it sets the
-    mode.
+    logging adds 60 to 90 us to every decision), data kept in the form that Rego reads (saves 20 of the
+    default library's 350 us), no calls home. The socket's directory should be 0700 too: OPA binds before it
+    sets the mode.
     """
     return [
         *(opa, "run", "--server", "--config-file", str(config)),
