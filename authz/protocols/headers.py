@@ -20,6 +20,10 @@ SINGLE: Final = frozenset(
     "x-envoy-auth-partial-body x-request-id".split()
 )
 OURS: Final = "x-aegis-"
+# Some upstreams take method or path from these instead of from the request line: policy would judge another.
+OVERRIDES: Final = frozenset(
+    "x-http-method-override x-http-method x-method-override x-original-url x-rewrite-url".split()
+)
 _NAME: Final = r":?[a-z0-9!#$%&'*+.^_`|~-]++"  # a colon only in front, where HTTP/2 has it
 _NAMES: Final = re.compile(rf"{_NAME}(?:\n{_NAME})*+")
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -44,6 +48,8 @@ def headers(names: Sequence[str], values: Sequence[str], count: int, size: int) 
     if "_" in joined:
         _check_underscores(names)
     found = dict(zip(names, values, strict=True))
+    if not OVERRIDES.isdisjoint(found):
+        raise Denied(Reason.MALFORMED_HEADERS, "headers: another method or path than the request line's")
     if len(found) != len(names):
         return _folded(names, values)
     return found
@@ -61,7 +67,7 @@ def _check_underscores(names: Sequence[str]) -> None:
     meant: dict[str, str] = {}
     for name in names:
         same = name.replace("_", "-")
-        ours = "_" in name and (same in SINGLE or same.startswith(OURS))
+        ours = "_" in name and (same in SINGLE or same in OVERRIDES or same.startswith(OURS))
         if ours or meant.setdefault(same, name) != name:
             raise Denied(Reason.MALFORMED_HEADERS, "headers: an underscore where a dash may be read")
 

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from authz.errors import Denied
-from authz.protocols.headers import SINGLE, headers
+from authz.protocols.headers import OVERRIDES, SINGLE, headers
 from authz.values import Reason
 
 
@@ -31,6 +31,13 @@ def judged(pairs: list[tuple[str, str]]) -> dict[str, str] | Reason:
 def test_a_header_that_is_acted_upon_stands_twice(name: str) -> None:
     assert "twice" in detail((name, "1"), ("accept", "x"), (name, "1"))
     assert "twice" in detail((name, "1"), (name.upper(), "2"))
+
+
+@pytest.mark.parametrize("name", sorted(OVERRIDES))
+def test_a_header_that_some_upstreams_take_for_the_method_or_path(name: str) -> None:
+    assert "request line" in detail(("accept", "x"), (name, "DELETE"))
+    assert "request line" in detail((name.upper(), "/admin"))
+    assert "underscore" in detail((name.replace("-", "_"), "DELETE"))
 
 
 @pytest.mark.parametrize("name", ["x-aegis-agent-token", "x-aegis-anything", "X-Aegis-Decision-Id"])
