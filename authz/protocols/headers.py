@@ -24,8 +24,8 @@ OURS: Final = "x-aegis-"
 OVERRIDES: Final = frozenset(
     "x-http-method-override x-http-method x-method-override x-original-url x-rewrite-url".split()
 )
-_NAME: Final = r":?[a-z0-9!#$%&'*+.^_`|~-]++"  # a colon only in front, where HTTP/2 has it
-_NAMES: Final = re.compile(rf"{_NAME}(?:\n{_NAME})*+")
+_NAME: Final = r":?[a-z0-9!#$%&'*+.^_`|~-]+"  # a colon only in front, where HTTP/2 has it
+_NAMES: Final = re.compile(rf"{_NAME}(?:\n{_NAME})*")
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
