@@ -33,6 +33,7 @@ from authz.up.processes import Processes
 HERE = Path(__file__).parent
 TARGET_CPU_US = 120.0
 TARGET_P99_MS = 10.0
+MOST_DENIED = 0.05  # part of answers: on a machine that others load, OPA misses its deadline now and then
 LOADS = {
     "16 connections": ["--connections", "16"],
     "1 connection": ["--connections", "1"],
@@ -50,8 +51,9 @@ def measure(port: int, pid: int, load: list[str], target: dict[str, Any], offset
     result = json.loads(subprocess.check_output(command, timeout=seconds + 60))
     result["cpu_us"] = (cpu_seconds(pid) - before) / max(1, result["requests"]) * 1e6
     wrong = {status: count for status, count in result["statuses"].items() if status != "200"}
-    if wrong:
-        raise SystemExit(f"{command}: answers other than 200: {wrong}")
+    result["denied"] = sum(wrong.values()) / max(1, result["requests"])
+    if result["denied"] > MOST_DENIED:
+        raise SystemExit(f"{load} {target['path']}: answers other than 200: {wrong}")
     return result
 
 
@@ -82,6 +84,7 @@ def summary(results: dict[str, dict[str, list[Any]]]) -> dict[str, Any]:
     for load, targets in results.items():
         for name, taken in targets.items():
             row = {"cpu_us": statistics.median(item["cpu_us"] for item in taken)}
+            row["denied"] = max(item["denied"] for item in taken)
             row["rate"] = statistics.median(item["requests"] / item["seconds"] for item in taken)
             for rank in taken[0]["latency_ms"]:
                 row[rank] = statistics.median(item["latency_ms"][rank] for item in taken)
@@ -95,13 +98,24 @@ def summary(results: dict[str, dict[str, list[Any]]]) -> dict[str, Any]:
 def show(table: dict[str, Any]) -> None:
     for load, targets in table.items():
         shown = Table(title=load)
-        for column in ("", "req/s", "CPU us", "above bare", "x bare", "p50 ms", "p90", "p99", "p99.9"):
+        for column in (
+            "",
+            "req/s",
+            "CPU us",
+            "above bare",
+            "x bare",
+            "p50 ms",
+            "p90",
+            "p99",
+            "p99.9",
+            "denied %",
+        ):
             shown.add_column(column, justify="right")
         for name, row in targets.items():
             figures = (row["rate"], row["cpu_us"], row["cpu_above_bare_us"])
             latency = (row["p50"], row["p90"], row["p99"], row["p99.9"])
             cells = [f"{value:.0f}" for value in figures] + [f"{row['cpu_ratio']:.2f}"]
-            shown.add_row(name, *cells, *(f"{value:.2f}" for value in latency))
+            shown.add_row(name, *cells, *(f"{value:.2f}" for value in latency), f"{row['denied'] * 100:.2f}")
         Console().print(shown)
 
 
