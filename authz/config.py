@@ -173,9 +173,7 @@ class Ledger(_Section):
         description="`synced` waits for fdatasync always; `bounded` for at most `sync_wait_ms`, then answers "
         "and writes a `late_sync` entry.",
     )
-    sync_wait_ms: float = Field(
-        default=5.0, ge=0, le=1000, description="Bound for `bounded`; 0: never wait."
-    )
+    sync_wait_ms: float = Field(default=5.0, ge=0, le=1000, description="Bound for `bounded`; 0: never wait.")
     sync_interval_ms: float = Field(
         default=1.5, ge=0, le=100, description="Shortest time between two syncs under load, milliseconds."
     )
