@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
-from stack import envoy_config
+from stack import Times, envoy_config
 
 from authz.up.deployment import Deployment
 from authz.up.places import LOOPBACK, Places, Ports
@@ -26,7 +26,7 @@ PATH = "/patients/1/records"
 
 
 def deploy(places: Places, processes: Processes) -> dict[str, dict[str, Any]]:
-    """Start everything; the targets to measure: port, pid, path, authority and headers of each."""
+    """Start everything; the targets to measure: port, pid, path, authority, headers and Envoy's times."""
     ports, others = Ports.free(), Ports.free()
     collector = f"{LOOPBACK}:{others.upstream}"
     processes.start("collector", sys.executable, str(HERE / "collector.py"), collector)
@@ -40,11 +40,14 @@ def deploy(places: Places, processes: Processes) -> dict[str, dict[str, Any]]:
     processes.start("bare", sys.executable, str(HERE / "bare.py"), str(bare))
     processes.wait("bare", bare.exists, "listening")
     listeners = {"bare": (others.envoy, bare), "ours": (ports.envoy, places.check_socket)}
-    deployment.start_envoy(envoy_config(places.admin_socket, listeners))
+    deployment.start_envoy(envoy_config(places.admin_socket, listeners, places.logs))
     same = {"authority": EHR, "headers": [f"{TOKEN}: {issuer.token('clinical-agent')}"]}
     ours = same | {"port": ports.envoy, "pid": processes.pid("worker")}
+    envoy = processes.pid("envoy")
+    ours["times"] = Times(places.logs / "ours", envoy)
+    times = Times(places.logs / "bare", envoy)
     return {
-        "bare": same | {"port": others.envoy, "pid": processes.pid("bare"), "path": PATH},
+        "bare": same | {"port": others.envoy, "pid": processes.pid("bare"), "path": PATH, "times": times},
         "cached": ours | {"path": PATH, "stages": stages_of(deployment.settings.listen.metrics)},
         "uncached": ours | {"path": "/patients/{n}/records"},
     }

@@ -15,7 +15,7 @@ import asyncio
 from typing import Final
 
 # Calls under way with this one, or in the burst before: from so many on they wait for each other.
-BUSY: Final = 4
+BUSY: Final = 8
 LARGEST: Final = 256  # calls that wait for each other; more begin at once
 
 

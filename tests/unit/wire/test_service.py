@@ -144,7 +144,7 @@ async def test_one_source_cannot_take_every_place() -> None:
 
 async def test_one_source_cannot_take_every_place_while_calls_wait_for_each_other() -> None:
     """What arrives together is counted by source before anybody's place is taken."""
-    scripted = Scripted(listen={"waiting": 16, "source_share": 0.5, "gather_ms": 20})
+    scripted = Scripted(listen={"waiting": 32, "source_share": 0.25, "gather_ms": 20})
     scripted.pipeline.open.clear()
     before = [asyncio.create_task(answer(scripted, asking(f"10.0.1.{n}"))) for n in range(BUSY)]
     await until_waiting(scripted, BUSY)
