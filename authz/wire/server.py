@@ -1,8 +1,6 @@
 """The gRPC server of one worker: Authorization/Check as raw bytes, and grpc.health.v1.
 
-In: a Service. Out: an address that answers. Started and stopped by `app.py`. Whoever reaches Check can forge
-subjects and obtain signed records, so the default is a Unix socket that only its owner may open, in a
-directory where nobody else can put another one in its place.
+In: a Service. Out: an address that answers (`listening.py` says to whom). Started and stopped by `app.py`.
 
 What is larger than the limits and an envelope together is answered RESOURCE_EXHAUSTED by gRPC itself, without
 a record: Envoy then denies (`failure_mode_allow: false`). Its own limits keep that from happening.
@@ -11,21 +9,16 @@ a record: Envoy then denies (`failure_mode_allow: false`). Its own limits keep t
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
-import stat
-from pathlib import Path
 from typing import Any, Final
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from authz.config import Settings
-from authz.errors import ConfigError
+from authz.wire.listening import bind
 from authz.wire.service import Service
 
 SERVICE: Final = "envoy.service.auth.v3.Authorization"
-LONGEST_SOCKET_PATH: Final = 107  # bytes of sun_path on Linux, less its end (unix(7))
 GRACE_S: Final = 5.0  # for calls under way when the server stops; Envoy waits for less
 # What a CheckRequest may hold besides headers, path and body: metadata, certificates. With a limit of headers
 # exceeded it is still read, and denied with a record.
@@ -61,11 +54,7 @@ class CheckServer:
     async def start(self) -> None:
         """Bind and serve. Raises ConfigError naming the address that cannot be had."""
         await self._tell(False)
-        address = self._listen.check
-        if address.startswith("unix:"):
-            self._bind_socket(self._state / address.removeprefix("unix:"))
-        else:
-            self.port = self._bind(address, address)
+        self.port = bind(self._server, self._listen.check, self._state, "listen.check")
         await self._server.start()
 
     def set_serving(self, serving: bool) -> None:
@@ -90,57 +79,6 @@ class CheckServer:
         state = health_pb2.HealthCheckResponse
         for name in ("", SERVICE):
             await self._health.set(name, state.SERVING if serving else state.NOT_SERVING)
-
-    def _bind(self, address: str, shown: str) -> int:
-        try:
-            return int(self._server.add_insecure_port(address))
-        except RuntimeError:
-            raise ConfigError(
-                f"listen.check: {shown} cannot be had: it is taken, or not an address"
-            ) from None
-
-    def _bind_socket(self, path: Path) -> None:
-        path = path.absolute()
-        if len(os.fsencode(path)) > LONGEST_SOCKET_PATH:
-            raise ConfigError(
-                f"listen.check: {path} is longer than {LONGEST_SOCKET_PATH} bytes: no socket can be there"
-            )
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            _check_directory(path.parent)
-        except OSError as error:
-            raise ConfigError(f"listen.check: {path.parent}: {error.strerror}") from None
-        _remove_stale(path)
-        before = os.umask(0o177)  # the socket is its owner's from the first moment
-        try:
-            self._bind(f"unix:{path}", str(path))
-        finally:
-            os.umask(before)
-
-
-def _check_directory(directory: Path) -> None:
-    """Who may write here could put a socket of theirs in our place, and allow what they like."""
-    found = directory.stat()
-    if found.st_uid not in (0, os.geteuid()) or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise ConfigError(f"listen.check: {directory} can be written by others: chmod 0700, or another one")
-
-
-def _remove_stale(path: Path) -> None:
-    """Take away a socket that nobody listens on. Raises ConfigError when somebody does, or for a file."""
-    if not path.exists() and not path.is_symlink():
-        return
-    if not path.is_socket():
-        raise ConfigError(f"listen.check: {path} exists and is not a socket")
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.settimeout(1.0)
-        try:
-            probe.connect(str(path))
-        except (ConnectionRefusedError, FileNotFoundError):
-            path.unlink(missing_ok=True)
-            return
-        except OSError as error:
-            raise ConfigError(f"listen.check: {path}: {error.strerror or error}") from None
-    raise ConfigError(f"listen.check: {path}: another worker answers there")
 
 
 class _GrpcCall:

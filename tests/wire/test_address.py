@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from authz.errors import ConfigError
-from authz.wire.server import LONGEST_SOCKET_PATH, CheckServer
+from authz.wire.listening import LONGEST_SOCKET_PATH
+from authz.wire.server import CheckServer
 from tests.wire.scripted import Scripted
 from tests.wire.serving import TCP, serving
 from tests.worker import message
