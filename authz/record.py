@@ -15,10 +15,12 @@ import orjson
 import rfc8785
 
 from authz.controls.redaction import redact, redact_path
-from authz.values import MISSING, Malformed, Request, Ruling, Subject
+from authz.values import MISSING, NO_CLAIMS, Claims, Malformed, Request, Ruling, Subject
 
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _MAX_POINTERS: Final = 32
+# Claims that are members of an entry by themselves; `context` then says that they were only claimed.
+CLAIMED_IDS: Final = ("action_id", "step_id", "parent_decision_id")
 _MAX_TEXT: Final = 256  # characters of a text that the agent chose
 NO_PARAMETERS: Final = hashlib.sha256(b"{}").hexdigest()
 
@@ -65,8 +67,22 @@ def decision_members(
         members["agent_chain"] = subject.chain
     if subject.session_id:
         members["session_id"] = subject.session_id
+    if isinstance(request, Request) and request.claims is not NO_CLAIMS:
+        _add_claims(members, request.claims)
     _add_action(members, request, verdict.classification)
     return members
+
+
+def _add_claims(members: dict[str, Any], claims: Claims) -> None:
+    """What the caller says about itself, marked as that: ids beside the others, the rest in `context`."""
+    ids = [name for name in CLAIMED_IDS if name in claims.values]
+    members |= {name: claims.values[name] for name in ids}
+    context: dict[str, Any] = {
+        "claimed": {name: text for name, text in claims.values.items() if name not in ids},
+        "claimed_ids": ids,
+        "malformed": claims.malformed,
+    }
+    members["context"] = {name: said for name, said in context.items() if said}
 
 
 def _add_action(members: dict[str, Any], request: Request | Malformed, called: dict[str, str]) -> None:

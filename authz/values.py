@@ -109,6 +109,32 @@ class Attributes(Protocol):
         ...
 
 
+# What a caller may say about itself, by the names that policies and records use.
+CLAIMS: Final = tuple(
+    "action_id step_id parent_decision_id correlation_id model model_version decoding "
+    "prompt_template_version prompt_hash corpus_version retrieval_filter retrieval_time branch "
+    "tool_version".split()
+)
+
+
+class Claims(Struct, frozen=True):
+    """What the caller says about itself (`protocols/claims.py`): recorded as claimed, never verified.
+
+    `values` by name, in the order of names; `malformed` are names of claims whose text was dropped.
+    """
+
+    values: dict[str, str]
+    malformed: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the claims that were made and have their form."""
+        return tuple(self.values)
+
+
+NO_CLAIMS: Final = Claims({})
+
+
 class Action(Struct, frozen=True):
     """What the agent wants done, as its protocol says it.
 
@@ -145,6 +171,7 @@ class Request(Struct, frozen=True):
     trace_id: str  # 32 lowercase hex digits: the agent's trace, or a new one
     parent_span_id: str  # 16 hex digits of Envoy's ext_authz span, "" when there is none
     sampled: bool  # the trace flag of the caller's context
+    claims: Claims = NO_CLAIMS
 
 
 class Malformed(Struct, frozen=True):

@@ -5,7 +5,8 @@ the request does not have is MISSING and is left out; what could be read in two 
 
     attributes parsed_path parsed_query parsed_body truncated_body version      as opa-envoy-plugin has them
     agent {id chain assurance claims}    action {kind tool method resource arguments body}
-    destination {host port scheme sni}   session {id labels}
+    destination {host port scheme sni}   session {id identified labels}
+    context {claimed malformed ...}      what the caller says about itself, by name (`protocols/claims.py`)
     now {weekday hour minute date}       UTC: a clock that can be cached and replayed
 
 gRPC and multipart bodies are not parsed: `parsed_body` is null for them, as it is without a body. So
@@ -21,7 +22,7 @@ from typing import Any, Final
 from urllib.parse import unquote, unquote_plus
 
 from authz.errors import Denied
-from authz.values import MISSING, Reason, Request, Subject
+from authz.values import CLAIMS, MISSING, Reason, Request, Subject
 
 Read = Callable[[Request, Subject, datetime], Any]
 
@@ -119,6 +120,10 @@ def _utc(now: datetime) -> datetime:
     return now if now.tzinfo is UTC else now.astimezone(UTC)
 
 
+def _claim(name: str) -> Read:
+    return lambda request, subject, now: request.claims.values.get(name, MISSING)
+
+
 # Every field below `attributes` is read by its own path; see `facts.py`.
 FIELDS: Final[dict[tuple[str, ...], Read]] = {
     ("attributes",): lambda r, s, now: r.attributes.at(()),
@@ -143,7 +148,11 @@ FIELDS: Final[dict[tuple[str, ...], Read]] = {
     ("destination", "scheme"): lambda r, s, now: r.scheme,
     ("destination", "sni"): lambda r, s, now: r.sni,
     ("session", "id"): lambda r, s, now: s.session_id,
+    ("session", "identified"): lambda r, s, now: s.session_id != "",
     ("session", "labels"): lambda r, s, now: (),
+    ("context", "claimed"): lambda r, s, now: r.claims.names,
+    ("context", "malformed"): lambda r, s, now: r.claims.malformed,
+    **{("context", name): _claim(name) for name in CLAIMS},
     ("now", "weekday"): lambda r, s, now: WEEKDAYS[_utc(now).weekday()],
     ("now", "hour"): lambda r, s, now: _utc(now).hour,
     ("now", "minute"): lambda r, s, now: _utc(now).minute,

@@ -10,8 +10,8 @@ object with what is read of it, possibly `{}`, anything else as it is. For opa d
 alone for `x := input.agent.claims; not x.role`, which holds only where there are claims: without them such a
 rule would be undefined, and a negation over it would turn true. Two kinds of fields get special care:
 
-* volatile ones (request ids, trace contexts, dates, times, the client's port) are sent where policy reads
-  them, and that question is not cacheable: it never comes twice;
+* volatile ones (request ids, trace contexts, dates, times, the client's port, the ids that a caller gives its
+  steps) are sent where policy reads them, and that question is not cacheable: it never comes twice;
 * credential headers are sent only where policy names them. A question that takes all headers shows that
   they are there and withholds the value: left out, a negation over them would turn true.
 """
@@ -46,6 +46,8 @@ _VOLATILE: Final = (
     HEADER_MAP,
     ("attributes", "source", "address", "socketAddress", "portValue"),
     *((*HEADERS, name) for name in sorted(VOLATILE_HEADERS)),
+    *(("context", name) for name in "action_id step_id parent_decision_id correlation_id".split()),
+    ("context", "retrieval_time"),
 )
 _BODIES: Final = (("parsed_body",), ("action", "arguments"), (*HTTP, "body"), (*HTTP, "rawBody"))
 WHOLE: Final = EntryPoint(facts=((),), prune=False)

@@ -21,6 +21,7 @@ from authz._pb import aegis_ext_authz_pb2 as pb
 from authz.config import Limits
 from authz.errors import Denied
 from authz.protocols import body as bodies
+from authz.protocols import claims
 from authz.protocols import http as lines
 from authz.protocols.headers import headers as read_headers
 from authz.protocols.trace import traceparent
@@ -151,6 +152,7 @@ def _request(attributes: Any, headers: dict[str, str], limits: Limits, trace: _T
         trace_id=trace[0],
         parent_span_id=trace[1],
         sampled=trace[2],
+        claims=claims.read(headers),
     )
 
 

@@ -8,7 +8,7 @@ import rfc8785
 from authz.controls.rule import rule
 from authz.record import NO_PARAMETERS, decision_members, endpoint, params_hash
 from authz.testing import a_request
-from authz.values import UNKNOWN, Action, Assurance, Decision, Malformed, Reason, Subject, Verdict
+from authz.values import UNKNOWN, Action, Assurance, Claims, Decision, Malformed, Reason, Subject, Verdict
 
 DECISION_ID = "019b7690-0001-7000-8000-00000000abcd"
 ALWAYS = {
@@ -96,3 +96,18 @@ def test_no_text_that_an_agent_chose_can_fill_an_entry() -> None:
     assert recorded["request_id"] == "sha256:" + hashlib.sha256(b"r" * 30_000).hexdigest()
     deep = {"a" * 20_000: {"password": "p"}}
     assert len(members(posting(b"{}", deep))["redacted"][0]) == 71  # type: ignore[index]
+
+
+def test_what_the_caller_claims_is_recorded_as_claimed() -> None:
+    said = {"action_id": "a-7", "model": "m@1", "parent_decision_id": DECISION_ID, "correlation_id": "x"}
+    recorded = members(a_request(claims=Claims(said, ("branch",))))
+    assert (recorded["action_id"], recorded["parent_decision_id"]) == ("a-7", DECISION_ID)
+    assert recorded["context"] == {
+        "claimed": {"model": "m@1", "correlation_id": "x"},
+        "claimed_ids": ["action_id", "parent_decision_id"],
+        "malformed": ("branch",),
+    }
+
+
+def test_without_claims_there_is_no_context() -> None:
+    assert not {"context", "action_id", "step_id"} & members(a_request()).keys()

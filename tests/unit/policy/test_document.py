@@ -10,7 +10,7 @@ import pytest
 from authz.errors import Denied
 from authz.policy.document import FIELDS, body_form, parsed_body, parsed_path, parsed_query, truncated_body
 from authz.testing import a_request
-from authz.values import MISSING, Action, Assurance, Reason, Request, Subject
+from authz.values import CLAIMS, MISSING, Action, Assurance, Claims, Reason, Request, Subject
 
 NOW = datetime(2026, 11, 24, 13, 5, 59, tzinfo=UTC)
 
@@ -176,7 +176,8 @@ def test_now_is_utc_wherever_the_clock_stands() -> None:
 
 def test_our_own_fields_come_from_request_and_subject() -> None:
     subject = Subject("a", Assurance.MTLS, chain=("b",), claims={"role": "x"}, session_id="s")
-    request = a_request(sni="sni.example", action=Action("http", "t", "PUT", "/r", {"k": 1}))
+    claims = Claims({name: name for name in CLAIMS}, ("odd",))
+    request = a_request(sni="sni.example", action=Action("http", "t", "PUT", "/r", {"k": 1}), claims=claims)
     values = {
         ".".join(path): read(".".join(path), request, subject) for path in FIELDS if path[0] != "attributes"
     }
@@ -202,9 +203,19 @@ def test_our_own_fields_come_from_request_and_subject() -> None:
         "destination.scheme": "https",
         "destination.sni": "sni.example",
         "session.id": "s",
+        "session.identified": True,
         "session.labels": (),
+        "context.claimed": CLAIMS,
+        "context.malformed": ("odd",),
+        **{f"context.{name}": name for name in CLAIMS},
         "now.weekday": "tuesday",
         "now.hour": 13,
         "now.minute": 5,
         "now.date": "2026-11-24",
     }
+
+
+def test_what_nobody_claims_is_not_there() -> None:
+    assert {read(f"context.{name}") for name in CLAIMS} == {MISSING}
+    assert read("context.claimed") == read("context.malformed") == ()
+    assert read("session.identified") is False

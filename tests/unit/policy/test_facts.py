@@ -121,6 +121,12 @@ def test_a_policy_that_is_not_deterministic_is_never_cacheable() -> None:
         (f"{HEADERS} traceparent", False),
         (f"{HEADERS} date", False),
         ("attributes request http headerMap", False),
+        ("context model", True),
+        ("context claimed", True),
+        ("session identified", True),
+        ("context action_id", False),
+        ("context step_id", False),
+        ("context", False),
     ],
 )
 def test_a_volatile_field_makes_the_question_uncacheable(path: str, cacheable: bool) -> None:
