@@ -36,9 +36,10 @@ install: ## .venv from requirements.lock, and OPA
 	@$(PYTHON) tools/install.py run
 	@$(BIN)/python tools/opa.py
 
-install-dev: ## the same from requirements-dev.lock
+install-dev: ## the same from requirements-dev.lock, and Prometheus
 	@$(PYTHON) tools/install.py dev
 	@$(BIN)/python tools/opa.py
+	@$(BIN)/python tools/prometheus.py
 
 clean: ## remove .venv and caches; `var` with its keys and ledger stays
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import shutil
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
 from typing import Final
 
@@ -191,6 +192,10 @@ class Worker:
         yield "aegis_ledger_healthy", "1 while records can be written.", float(ledger.healthy), {}
         late = ledger.late_syncs
         yield "aegis_ledger_late_syncs_total", "Times the sync bound was exceeded.", late, {}
+        with suppress(OSError):  # a disk that is gone must not take the other metrics with it
+            disk = shutil.disk_usage(self.settings.ledger_directory)
+            yield "aegis_ledger_disk_bytes", "Size of the ledger's disk.", disk.total, {}
+            yield "aegis_ledger_disk_free_bytes", "What is free there for this user.", disk.free, {}
 
 
 class _Observed(Observed):

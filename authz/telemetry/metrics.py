@@ -13,6 +13,8 @@ from prometheus_client.registry import Collector
 from authz.telemetry.histogram import SIZE_BUCKETS, Histogram, HistogramCollector
 
 STAGES: Final = ("turn", "read", "identity", "policy", "ledger", "reply", "total")
+# Shown from the start: `increase()` does not see a series that begins with its first refusal.
+REFUSALS: Final = ("evidence_unavailable", "overloaded", "internal_error")
 _MAX_SERIES: Final = 256  # distinct (decision, reason) pairs: policies bring their own reason codes
 
 
@@ -22,7 +24,7 @@ class WorkerMetrics:
     def __init__(self) -> None:
         self.stages = {stage: Histogram() for stage in STAGES}
         self.decisions: dict[tuple[str, str], int] = {}
-        self.refusals: dict[str, int] = {}
+        self.refusals: dict[str, int] = dict.fromkeys(REFUSALS, 0)
         self.writes = {"": Histogram()}
         self.syncs = {"": Histogram()}
         self.batches = {"": Histogram(SIZE_BUCKETS)}

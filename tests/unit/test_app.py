@@ -162,6 +162,8 @@ async def test_a_worker_with_everything_wants_traffic_and_answers_it(place: Plac
         'aegis_stage_seconds_count{stage="total"} 1.0',
     ):
         assert f"{line}\n" in metrics
+    disk = dict(line.split() for line in metrics.splitlines() if line.startswith("aegis_ledger_disk"))
+    assert 0 < float(disk["aegis_ledger_disk_free_bytes"]) <= float(disk["aegis_ledger_disk_bytes"])
     assert place.kinds() == ["open", "decision", "close"]
 
 

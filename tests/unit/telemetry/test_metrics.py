@@ -69,6 +69,12 @@ def test_counts_and_gauges_reach_the_scrape() -> None:
         assert line in text
 
 
+def test_a_first_refusal_is_an_increase_of_a_series_that_was_there() -> None:
+    text = "\n".join(samples(WorkerMetrics().registry(nothing)))
+    for reason in ("evidence_unavailable", "overloaded", "internal_error"):
+        assert f'aegis_refusals_total{{reason_code="{reason}"}} 0.0' in text
+
+
 def test_readiness_names_every_reason() -> None:
     reasons: list[str] = []
     server = StatusServer("127.0.0.1:0", WorkerMetrics().registry(nothing), lambda: reasons)
