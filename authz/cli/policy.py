@@ -6,6 +6,8 @@ For policy authors and for `make up`. Everything lies below the state directory:
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,8 +17,11 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from authz.errors import AegisError
+from authz.cli import matrix as shown
+from authz.config import Settings
+from authz.errors import AegisError, PolicyRejected
 from authz.followers import bundles
+from authz.policy import matrix as matrices
 from authz.policy.document import FIELDS
 from authz.policy.facts import is_volatile
 from authz.policy.manifest import Analysis
@@ -70,6 +75,39 @@ def facts(source: Source, entry: Entries = None) -> None:
         analysis = analyse_source(source, entry or DEFAULT_ENTRY_POINTS)
         Console().print(_table(analysis))
         _warn(analysis)
+
+
+@app.command()
+def matrix(
+    source: Annotated[
+        Path | None,
+        typer.Argument(exists=True, help="Rego and data in bundle layout, or a published bundle's file."),
+    ] = None,
+    state: State = Path("var"),
+    running: Annotated[bool, typer.Option("--running", help="Ask the OPA that runs below --state.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for programs.")] = False,
+) -> None:
+    """Show what each category of action needs at each sensitivity; of the active version without SOURCE."""
+    with _explained():
+        found = _matrix(source, state, running)
+    if as_json:
+        typer.echo(json.dumps(shown.as_object(found), indent=1))
+    else:
+        console = Console()
+        wide = console if console.is_terminal else Console(width=shown.WIDTH, color_system=None)
+        wide.print(shown.table(found))
+
+
+def _matrix(source: Path | None, state: Path, running: bool) -> matrices.Matrix:
+    if running:
+        if source is not None:
+            raise PolicyRejected("--running asks OPA: leave SOURCE out")
+        return asyncio.run(matrices.of_opa(state / Settings().policy.opa_socket))
+    if source is None:
+        source = bundles.active(state / BUNDLES)
+        if source is None:
+            raise PolicyRejected(f"{state / BUNDLES}: no version is active; name a directory or a bundle")
+    return matrices.of_source(source) if source.is_dir() else matrices.of_bundle(source)
 
 
 def _table(analysis: Analysis) -> Table:

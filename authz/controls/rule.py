@@ -6,11 +6,24 @@ An obligation is part of the allow that carries it: one that this version cannot
 
 from __future__ import annotations
 
+from typing import Any, Final
+
 from authz.values import Decision, Malformed, Reason, Request, Ruling, Verdict
+
+# What each obligation that can be carried out may say. `capture` is the most that may be kept of the payload:
+# no more than its hash is. `retention_days` is the least time that the record stays: nothing deletes one.
+_CARRIED_OUT: Final[dict[str, tuple[str, ...]]] = {
+    "reply_after": ("synced",),
+    "tunnel": ("opaque",),
+    "capture": ("hash", "redacted"),
+}
+RETENTION: Final = "retention_days"
+MAX_RETENTION_DAYS: Final = 36_500
 
 
 def rule(request: Request | Malformed, verdict: Verdict) -> Ruling:
-    """The Ruling for this verdict. Obligations known here: `reply_after: synced`, `tunnel: opaque`.
+    """The Ruling for this verdict. Obligations known here: `reply_after: synced`, `tunnel: opaque`,
+    `capture: hash` or `redacted`, and `retention_days`, 1 to 36500.
 
     >>> from authz.values import Malformed, Reason
     >>> rule(Malformed(Reason.MALFORMED_PATH, ""), Verdict(Decision.DENY, "malformed_path")).http_status
@@ -41,7 +54,11 @@ def _obstacle(request: Request | Malformed, verdict: Verdict) -> Reason | None:
     obligations = verdict.obligations
     if request.action.kind == "tunnel" and obligations.get("tunnel") != "opaque":
         return Reason.TUNNEL_NOT_PERMITTED
-    known = {"reply_after": "synced", "tunnel": "opaque"}
-    if any(known.get(name) != value for name, value in obligations.items()):
-        return Reason.CONTROL_UNAVAILABLE
+    for name, value in obligations.items():
+        if value not in _CARRIED_OUT.get(name, ()) and not _is_retention(name, value):
+            return Reason.CONTROL_UNAVAILABLE
     return None
+
+
+def _is_retention(name: str, value: Any) -> bool:
+    return name == RETENTION and type(value) is int and 0 < value <= MAX_RETENTION_DAYS

@@ -6,6 +6,7 @@
 package aegis
 
 import data.aegis.arguments
+import data.aegis.demands
 import data.aegis.request
 import data.agents
 
@@ -99,6 +100,13 @@ ruling := {
 	not chain_permitted
 } else := {
 	"decision": "deny",
+	"reason_code": "category_unknown",
+	"rule": "matrix-known",
+	"rationale": ["policy-violation", "the matrix does not have this category at this sensitivity"],
+} if {
+	not request.cell
+} else := {
+	"decision": "deny",
 	"reason_code": "assurance_too_low",
 	"rule": request.cell_name,
 	"rationale": ["policy-violation", "the agent is not known surely enough for this"],
@@ -112,10 +120,25 @@ ruling := {
 } if {
 	request.cell.decision == "deny"
 } else := {
+	"decision": "deny",
+	"reason_code": "session_missing",
+	"rule": request.cell_name,
+	"rationale": ["policy-violation", "the matrix wants a token with a session"],
+} if {
+	demands.unidentified
+} else := {
+	"decision": "deny",
+	"reason_code": "claim_missing",
+	"rule": request.cell_name,
+	"rationale": array.concat(["policy-violation"], spelt({["claim missing", name] | some name in demands.missing})),
+} if {
+	count(demands.missing) > 0
+} else := {
 	"decision": "approval_needed",
 	"reason_code": "approval_required",
 	"rule": request.cell_name,
 	"rationale": ["approval-required", "the matrix wants a person's approval"],
+	"obligations": demands.obligations,
 } if {
 	request.cell.decision == "approval_needed"
 } else := {
@@ -123,7 +146,7 @@ ruling := {
 	"reason_code": "permitted",
 	"rule": request.cell_name,
 	"rationale": ["policy-compliant"],
-	"obligations": object.union(object.get(request.cell, "obligations", {}), tunnel_obligation),
+	"obligations": demands.obligations,
 } if {
 	request.cell.decision == "allow"
 }
@@ -168,10 +191,6 @@ chain_permitted if {
 assured if strength[input.agent.assurance] >= strength[request.cell.assurance]
 
 strength := {"mtls": 3, "jwt": 2, "header": 1, "none": 0}
-
-default tunnel_obligation := {}
-
-tunnel_obligation := {"tunnel": "opaque"} if input.action.kind == "tunnel"
 
 # METADATA
 # description: Some of the faults as sentences; a record holds only so many.

@@ -38,11 +38,23 @@ tools := {
 }
 
 matrix := {
-	"read": {"internal": {"decision": "allow", "assurance": "header"}},
-	"deletion": {"internal": {"decision": "approval_needed", "assurance": "jwt"}},
-	"leak": {"internal": {"decision": "deny", "assurance": "none"}},
-	"payment": {"internal": {"decision": "allow", "assurance": "jwt", "obligations": {"reply_after": "synced"}}},
+	"read": {"internal": cell({"assurance": "header"})},
+	"deletion": {"internal": cell({"decision": "approval_needed", "capture": "redacted"})},
+	"leak": {"internal": cell({"decision": "deny", "assurance": "none"})},
+	"payment": {"internal": cell({"durability": "synced"})},
 }
+
+cell(changes) := object.union(
+	{
+		"decision": "allow",
+		"assurance": "jwt",
+		"durability": "bounded",
+		"capture": "hash",
+		"retention_days": 30,
+		"session": "any",
+	},
+	changes,
+)
 
 decided(asked) := made if {
 	made := aegis.decision with input as asked
@@ -83,7 +95,7 @@ test_a_permitted_read if {
 		"reason_code": "permitted",
 		"rule": "matrix/read/internal",
 		"rationale": ["policy-compliant"],
-		"obligations": {},
+		"obligations": {"capture": "hash", "retention_days": 30},
 		"evidence": ["agents/reader", "destinations/notes.test", "matrix/read/internal", "tools/notes.read"],
 		"classification": {"tool": "notes.read", "category": "read", "sensitivity": "internal"},
 	}
@@ -92,13 +104,13 @@ test_a_permitted_read if {
 test_a_permitted_payment_is_bound_to_the_sync if {
 	made := decided(paying("payer", {"cents": 500, "to": "x"}))
 	made.decision == "allow"
-	made.obligations == {"reply_after": "synced"}
+	made.obligations == {"reply_after": "synced", "capture": "hash", "retention_days": 30}
 }
 
 test_a_deletion_needs_approval_and_is_no_allow if {
 	made := decided(asking("reader", "DELETE", "notes.test", "/notes/7"))
 	[made.decision, made.reason_code, made.rule] == ["approval_needed", "approval_required", "matrix/deletion/internal"]
-	not made.obligations
+	made.obligations == {"capture": "redacted", "retention_days": 30}
 }
 
 test_an_agent_that_is_not_in_the_data if {
@@ -176,7 +188,7 @@ test_a_tool_that_the_agent_does_not_have if {
 test_a_tunnel_only_where_the_tool_is_one if {
 	connect := changed(asking("broker", "CONNECT", "pay.test", ""), {"action": {"kind": "tunnel"}})
 	decided(connect).decision == "allow"
-	decided(connect).obligations == {"tunnel": "opaque"}
+	decided(connect).obligations == {"tunnel": "opaque", "capture": "hash", "retention_days": 30}
 	denied(changed(reading, {"action": {"kind": "tunnel"}}), "tunnel_not_permitted", "tunnel-known")
 	denied(changed(connect, {"destination": {"host": "notes.test"}}), "egress_violation", "egress-destination")
 	denied(changed(connect, {"action": {"kind": "http"}}), "tool_unknown", "tool-known")
@@ -268,14 +280,62 @@ test_a_category_that_nobody_is_permitted if {
 	denied(asking("reader", "GET", "notes.test", "/"), "category_not_permitted", "matrix/leak/internal")
 }
 
+# What is decided about `asked` with this cell for what it reads.
+made_with(only, asked) := made if {
+	made := decided(asked) with data.aegis_test.matrix as {"read": {"internal": only}}
+}
+
 test_a_cell_that_says_nothing_of_use_denies if {
-	every cell in [{}, {"decision": "permit", "assurance": "jwt"}, {"decision": "allow"}, {"decision": true, "assurance": "jwt"}] {
-		aegis.decision.decision == "deny" with input as reading
-			with data.agents as agents
-			with data.destinations as destinations
-			with data.tools as tools
-			with data.matrix as {"read": {"internal": cell}}
+	wrong := [
+		{}, {"decision": "allow"}, {"decision": "allow", "assurance": "jwt"}, cell({"decision": "permit"}), cell({"decision": true}),
+		cell({"durability": "soon"}), cell({"session": "none"}), cell({"session": null}), cell({"claims": "model"}),
+	]
+	less := [object.remove(cell({}), [name]) | some name in object.keys(cell({}))]
+	every only in array.concat(wrong, less) {
+		made_with(only, reading).decision == "deny"
+		not made_with(only, reading).obligations
 	}
+	made_with(cell({}), reading).decision == "allow"
+}
+
+test_what_the_matrix_does_not_have_is_denied if {
+	every held in [{}, {"reed": {"internal": cell({})}}, {"read": {}}, {"read": {"public": cell({})}}] {
+		made := decided(reading) with data.aegis_test.matrix as held
+		[made.decision, made.reason_code, made.rule] == ["deny", "category_unknown", "matrix-known"]
+		not made.obligations
+	}
+}
+
+test_a_session_where_the_matrix_wants_one if {
+	only := cell({"session": "identified"})
+	made := made_with(only, changed(reading, {"session": {"identified": true}}))
+	made.decision == "allow"
+	every session in [{}, {"identified": false}, {"identified": "true"}, {"identified": null}, {"id": "s-1"}] {
+		without := made_with(only, changed(reading, {"session": session}))
+		[without.decision, without.reason_code, without.rule] == ["deny", "session_missing", "matrix/read/internal"]
+	}
+	made_with(only, reading).reason_code == "session_missing"
+}
+
+test_claims_where_the_matrix_wants_them if {
+	only := cell({"claims": ["model", "action_id"]})
+	every claimed in [["action_id", "model"], ["action_id", "branch", "model"]] {
+		made_with(only, changed(reading, {"context": {"claimed": claimed}})).decision == "allow"
+	}
+	every claimed in [[], ["model"], {"model": "action_id"}, "model", null, {"action_id": 1, "model": 1}] {
+		context := object.union(reading, {"context": {"claimed": claimed, "model": "m", "action_id": "a"}})
+		without := made_with(only, context)
+		[without.decision, without.reason_code] == ["deny", "claim_missing"]
+	}
+	made_with(only, reading).rationale == ["policy-violation", "claim missing: action_id", "claim missing: model"]
+}
+
+test_rules_for_the_session_are_obligations_whoever_can_carry_them_out if {
+	only := cell({"session_labels": ["phi"], "session_refuses": ["untrusted"]})
+	made := made_with(only, reading)
+	made.decision == "allow"
+	made.obligations.session_labels == ["phi"]
+	made.obligations.session_refuses == ["untrusted"]
 }
 
 test_without_any_data_everything_is_denied if {

@@ -24,8 +24,9 @@ from authz.policy.document import FIELDS
 from authz.policy.facts import CREDENTIALS, is_volatile
 from authz.policy.stage import PolicyStage
 from authz.policy.version import PolicyVersion, build_bundle
+from authz.protocols.claims import HEADERS
 from authz.testing import a_request
-from authz.values import MISSING, Action, Assurance, Decision, Reason, Request, Subject, Verdict
+from authz.values import MISSING, Action, Assurance, Reason, Request, Subject, Verdict
 from tests.policy.opa import asking, decide, opa_with, signing_key, started
 
 REGO = Path(__file__).parents[2] / "rego"
@@ -70,7 +71,7 @@ def test_it_reads_few_fields_and_every_verdict_can_be_kept() -> None:
     assert read == {
         *("agent.id", "agent.chain", "agent.assurance", "destination.host", "destination.port"),
         *(f"action.{name}" for name in ("kind", "tool", "method", "resource", "arguments", "body")),
-        "parsed_query",
+        *("parsed_query", "context.claimed", "session.identified"),
     }
     assert all(path in FIELDS for path in entry.facts)
     assert entry.prune
@@ -246,13 +247,6 @@ async def test_reads_of_one_patient_are_one_entry_of_the_cache(library: PolicySt
     assert first.question == second.question
 
 
-def test_obligations_of_the_matrix_are_ones_that_can_be_carried_out() -> None:
-    cells = [cell for row in data("matrix").values() for cell in row.values()]
-    for cell in cells:
-        verdict = Verdict(Decision.ALLOW, "permitted", obligations=cell.get("obligations", {}), engine="opa")
-        assert rule(RECORDS, verdict).allowed
-
-
 def data(name: str) -> dict[str, Any]:
     tree: dict[str, Any] = yaml.safe_load((REGO / name / "data.yaml").read_text())
     return tree
@@ -329,10 +323,15 @@ def test_the_readmes_matrix_is_the_data() -> None:
     assert table("The matrix") == shown
 
 
+def test_the_readme_names_every_header_of_a_claim() -> None:
+    named = [word for row in table("What a caller says about itself") for word in row[0].split("`, `")]
+    assert sorted(named) == sorted(HEADERS)
+
+
 def shown_cell(cell: dict[str, Any]) -> str:
     words = [{"approval_needed": "approval"}.get(cell["decision"], cell["decision"])]
     if cell["decision"] != "deny":
-        words += cell.get("obligations", {}).values()
+        words += ["synced"] if (cell["decision"], cell["durability"]) == ("allow", "synced") else []
         words += [cell["assurance"]] if cell["assurance"] != "jwt" else []
     return ", ".join(words)
 
@@ -401,7 +400,7 @@ async def test_the_readmes_own_agent_works(tmp_path: Path) -> None:
         ("tools", "x:\n  category: read\n  sensitivity: secret", "sensitivity"),
         ("tools", "x:\n  category: read\n  sensitivity: public", "at no destination"),
         ("destinations", "x.example:\n  ports: 443", "x.example.ports"),
-        ("matrix", "x:\n  public: {decision: allow, assurance: jwt}", "internal is required"),
+        ("matrix", "x: {public: {decision: allow, assurance: jwt}}", "internal is required"),
     ],
 )
 def test_a_slip_in_the_data_is_named_and_no_version_is_made(

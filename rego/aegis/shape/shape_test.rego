@@ -133,18 +133,31 @@ schemas["matrix"] := {
 
 cell := {
 	"type": "object",
-	"required": ["decision", "assurance"],
+	"required": ["decision", "assurance", "durability", "capture", "retention_days", "session"],
 	"additionalProperties": false,
 	"properties": {
 		"decision": {"enum": ["allow", "approval_needed", "deny"]},
 		"assurance": {"enum": ["mtls", "jwt", "header", "none"]},
-		"obligations": {
-			"type": "object",
-			"additionalProperties": false,
-			"properties": {"reply_after": {"enum": ["synced"]}},
-		},
+		"durability": {"enum": ["synced", "bounded"]},
+		"capture": {"enum": ["hash", "redacted"]},
+		"retention_days": {"type": "integer", "minimum": 1, "maximum": 36500},
+		"session": {"enum": ["any", "identified"]},
+		"session_labels": labels,
+		"session_refuses": labels,
+		"claims": {"type": "array", "minItems": 1, "uniqueItems": true, "items": {"enum": claims}},
 	},
 }
+
+labels := {"type": "array", "minItems": 1, "maxItems": 8, "uniqueItems": true, "items": {
+	"type": "string",
+	"pattern": `^[a-z][a-z0-9_-]{0,63}$`,
+}}
+
+claims := [
+	"action_id", "step_id", "parent_decision_id", "correlation_id", "model", "model_version", "decoding",
+	"prompt_template_version", "prompt_hash", "corpus_version", "retrieval_filter", "retrieval_time", "branch",
+	"tool_version",
+]
 
 shaped["agents"] := agents
 
@@ -199,7 +212,12 @@ faults contains sprintf("%s: %s is no regular expression", [name, pattern]) if {
 
 # What the rules above find in data that is wrong.
 
-rows := {"read": {sensitivity: {"decision": "deny", "assurance": "jwt"} | some sensitivity in sensitivities}}
+rows := {"read": {sensitivity: denying | some sensitivity in sensitivities}}
+
+denying := {
+	"decision": "deny", "assurance": "jwt", "durability": "bounded", "capture": "hash", "retention_days": 1,
+	"session": "any",
+}
 
 wrong_agent(agent) := found if {
 	found := faults with data.agents as {"a": agent}
@@ -289,18 +307,32 @@ test_destinations_that_are_wrong if {
 
 test_a_matrix_with_a_hole_is_wrong if {
 	every sensitivity in sensitivities {
-		row := object.remove({other: {"decision": "deny", "assurance": "jwt"} | some other in sensitivities}, [sensitivity])
+		row := object.remove(rows.read, [sensitivity])
 		count(faults) > 0 with data.matrix as object.union(rows, {"more": row})
+	}
+}
+
+row_of(cell) := {sensitivity: cell | some sensitivity in sensitivities}
+
+test_cells_that_are_right if {
+	every more in [
+		{}, {"session": "identified", "claims": ["model", "action_id"]}, {"session_labels": ["phi"]}, {"session_refuses": ["a-1"]},
+	] {
+		faults == set() with data.matrix as object.union(data.matrix, {"more": row_of(object.union(denying, more))})
 	}
 }
 
 test_cells_that_are_wrong if {
 	every wrong in [
-		{"decision": "permit"}, {"assurance": "strong"}, {"obligations": {"reply_after": "soon"}}, {"obligations": {"budget": 1}},
-		{"obligation": {}}, {"decision": "sanitize"},
+		{"decision": "permit"}, {"decision": "sanitize"}, {"assurance": "strong"}, {"durability": "soon"}, {"capture": "all"},
+		{"retention_days": 0}, {"retention_days": "7"}, {"retention_days": 1.5}, {"retention_days": 36501},
+		{"session": "none"}, {"session_labels": []}, {"session_labels": ["A"]}, {"session_refuses": "phi"}, {"claims": []},
+		{"claims": ["modle"]}, {"claims": ["model", "model"]}, {"claims": "model"}, {"obligations": {"budget": 1}}, {"claim": []},
 	] {
-		row := {sensitivity: object.union({"decision": "deny", "assurance": "jwt"}, wrong) | some sensitivity in sensitivities}
-		count(faults) > 0 with data.matrix as object.union(rows, {"more": row})
+		count(faults) > 0 with data.matrix as object.union(rows, {"more": row_of(object.union(denying, wrong))})
+	}
+	every name, _ in denying {
+		count(faults) > 0 with data.matrix as object.union(rows, {"more": row_of(object.remove(denying, [name]))})
 	}
 }
 

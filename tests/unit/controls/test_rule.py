@@ -26,6 +26,32 @@ def test_an_obligation_that_cannot_be_carried_out_denies() -> None:
         assert ruling.http_status == 503
 
 
+@pytest.mark.parametrize(
+    "obligations",
+    [
+        {"capture": "everything"},
+        {"capture": ["hash"]},
+        {"retention_days": 0},
+        {"retention_days": True},
+        {"retention_days": "30"},
+        {"retention_days": 36_501},
+        {"capture": "hash", "retention_days": 30, "session_labels": ["phi"]},
+        {"session_refuses": ["phi"]},
+        {"synced": "reply_after"},
+    ],
+)
+def test_what_is_nearly_a_known_obligation_denies(obligations: dict[str, object]) -> None:
+    ruling = rule(a_request(), verdict(Decision.ALLOW, obligations=obligations))
+    assert (ruling.decision, ruling.reason_code) == (Decision.DENY, "control_unavailable")
+
+
+@pytest.mark.parametrize("days", [1, 2555, 36_500])
+@pytest.mark.parametrize("capture", ["hash", "redacted"])
+def test_how_much_and_how_long_is_kept_goes_with_the_allow(days: int, capture: str) -> None:
+    obligations = {"capture": capture, "retention_days": days}
+    assert rule(a_request(), verdict(Decision.ALLOW, obligations=obligations)).allowed
+
+
 def test_sanitize_is_denied_while_nothing_can_clean() -> None:
     ruling = rule(a_request(), verdict(Decision.SANITIZE))
     assert (ruling.decision, ruling.reason_code) == (Decision.DENY, "control_unavailable")
