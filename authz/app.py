@@ -3,7 +3,7 @@
 One gRPC server, one event loop, one ledger. Everything the parts need is given to them here: time, keys,
 addresses. Called by `aegis serve`; returns the process's exit status.
 
-    keys -> ledger (lock, recovery) -> policy -> status server -> Check server            stopped in reverse
+    keys -> ledger (lock, recovery) -> policy -> status -> outcomes -> Check server       stopped in reverse
 """
 
 from __future__ import annotations
@@ -26,12 +26,14 @@ from authz.config import Settings
 from authz.identity.jwt import Identifier
 from authz.ledger.opening import open_ledger
 from authz.ledger.writer import LedgerWriter, Observed
-from authz.pipeline import Authorizer
+from authz.pipeline import Authorizer, Observer
 from authz.policy.stage import PolicyStage, open_stage
 from authz.telemetry.http import StatusServer
 from authz.telemetry.metrics import Gauge, WorkerMetrics
 from authz.telemetry.observer import DecisionObserver
+from authz.telemetry.outcomes import OutcomeCounts
 from authz.telemetry.spans import Spans
+from authz.wire.outcomes import Outcomes, OutcomeServer
 from authz.wire.server import CheckServer
 from authz.wire.service import Service
 
@@ -74,10 +76,12 @@ class Worker:
     service: Service
     identifier: Identifier
     server: CheckServer
+    outcomes: Outcomes | None = None  # where they are listened to
 
     def __init__(self, settings: Settings, stopping: asyncio.Event) -> None:
         self.settings = settings
         self.metrics = WorkerMetrics()
+        self.counts: OutcomeCounts | None = None
         self.failed = False
         self._listening = False
         self._stopping = stopping
@@ -110,6 +114,11 @@ class Worker:
                 settings.listen.metrics, self.metrics.registry(self._gauges), self.not_ready
             )
             stack.callback(status.close)
+        if self.counts:
+            self.outcomes = Outcomes(settings, self.ledger, self.counts)
+            listener = OutcomeServer(settings, self.outcomes)
+            await listener.start()
+            stack.push_async_callback(listener.stop)
         self.server = CheckServer(settings, self.service)
         await self.server.start()
         stack.push_async_callback(self.server.stop)
@@ -119,6 +128,8 @@ class Worker:
         """Follow key files and readiness until the worker is to stop."""
         while not self._stopping.is_set():
             self.identifier.refresh()
+            if self.counts:
+                self.counts.expire()
             self.server.set_serving(not self.not_ready())
             try:
                 await asyncio.wait_for(self._stopping.wait(), LOOK_EVERY_S)
@@ -142,6 +153,9 @@ class Worker:
 
     def _service(self, spans: Spans | None) -> Service:
         settings = self.settings
+        observer: Observer = DecisionObserver(self.metrics, spans)
+        if settings.listen.outcomes:
+            observer = self.counts = OutcomeCounts(observer, settings.outcomes.after_s)
         authorizer = Authorizer(
             identify=self.identifier.identify,
             policy=self.policy,
@@ -150,7 +164,7 @@ class Worker:
             new_id=lambda: str(uuid_utils.uuid7()),
             timeout_s=settings.policy.timeout_ms / 1000,
             reply_after=settings.ledger.reply_after,
-            observer=DecisionObserver(self.metrics, spans),
+            observer=observer,
         )
         return Service(settings, authorizer, self.metrics, self.ledger.count_refusal)
 
@@ -196,6 +210,9 @@ class Worker:
             disk = shutil.disk_usage(self.settings.ledger_directory)
             yield "aegis_ledger_disk_bytes", "Size of the ledger's disk.", disk.total, {}
             yield "aegis_ledger_disk_free_bytes", "What is free there for this user.", disk.free, {}
+        if self.counts and self.outcomes:
+            queued, streams = self.outcomes.queued, self.outcomes.streams
+            yield from self.counts.gauges(queued, streams, not_written=ledger.notes_lost)
 
 
 class _Observed(Observed):

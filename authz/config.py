@@ -38,6 +38,21 @@ def _check_address(text: str) -> str:
 HostPort = Annotated[str, AfterValidator(_host_port)]
 HostPortOrNone = Annotated[str, AfterValidator(lambda text: text and _host_port(text))]
 CheckAddress = Annotated[str, AfterValidator(_check_address)]
+OutcomesAddress = Annotated[str, AfterValidator(lambda text: text and _check_address(text))]
+
+# Header names whose values may let somebody in: they are no correlation ids, whatever a setting says.
+_MAY_BE_SECRET = re.compile(r"auth|cookie|token|secret|key|pass|session|credential|signature|x-aegis-")
+
+
+def _correlation_header(name: str) -> str:
+    if not re.fullmatch(r"[a-z0-9-]{1,64}", name):
+        raise ValueError("not a header's name in lower case")
+    if _MAY_BE_SECRET.search(name):
+        raise ValueError(f"{name} may hold a credential")
+    return name
+
+
+CorrelationHeader = Annotated[str, AfterValidator(_correlation_header)]
 
 
 class _Section(BaseModel):
@@ -51,6 +66,11 @@ class Listen(_Section):
         default="unix:run/check.sock",
         description="Address of Authorization/Check: `unix:PATH` (relative to `state`; the socket gets mode "
         "0600) or `HOST:PORT`. Whoever reaches it can forge subjects, so TCP counts as assurance `none`.",
+    )
+    outcomes: OutcomesAddress = Field(
+        default="",
+        description="Address for Envoy's access log, as for `check` (`unix:run/outcomes.sock`), one for each "
+        "worker: whoever reaches it can forge outcomes. Empty: none are recorded.",
     )
     waiting: int = Field(
         default=1024,
@@ -191,6 +211,30 @@ class Ledger(_Section):
     )
 
 
+class Outcomes(_Section):
+    """What became of requests, from Envoy's access log service (`listen.outcomes`)."""
+
+    after_s: float = Field(
+        default=60.0,
+        gt=0,
+        le=86400,
+        description="A decision without outcome after so long is counted as such, seconds; Envoy logs a "
+        "request when it ends, so streams and tunnels count as late.",
+    )
+    waiting: int = Field(
+        default=4096,
+        ge=1,
+        le=65536,
+        description="Outcomes that may wait to be recorded; more are dropped and counted.",
+    )
+    correlation_headers: tuple[CorrelationHeader, ...] = Field(
+        default=("x-correlation-id", "x-request-id"),
+        max_length=16,
+        description="Headers (lower case) of request and response whose values are kept as ids, as far as "
+        "Envoy logs them. A value that does not look like an id is masked.",
+    )
+
+
 class Reply(_Section):
     denial_detail: Literal["minimal", "full"] = Field(
         default="minimal",
@@ -240,14 +284,17 @@ class Settings(_Section):
     identity: Identity = Identity()
     policy: Policy = Policy()
     ledger: Ledger = Ledger()
+    outcomes: Outcomes = Outcomes()
     reply: Reply = Reply()
     telemetry: Telemetry = Telemetry()
     follower: Follower = Follower()
 
     @model_validator(mode="after")
     def _development_only(self) -> Settings:
+        outcomes = self.listen.outcomes
         wants = {
             "listen.check on TCP without TLS": not self.listen.check.startswith("unix:"),
+            "listen.outcomes on TCP without TLS": bool(outcomes) and not outcomes.startswith("unix:"),
             "identity.development_header": bool(self.identity.development_header),
             "policy.development_unsigned": self.policy.development_unsigned,
         }

@@ -118,8 +118,9 @@ async def kill(writer: LedgerWriter) -> None:
     """What SIGKILL does, as far as one process can do it to a part of itself."""
     writer._pulse._timer.cancel()
     writer._waiters.stop()
-    if writer._sync_timer:
-        writer._sync_timer.cancel()
+    for timer in (writer._sync_timer, writer._note_timer):
+        if timer:
+            timer.cancel()
     writer._sync.end()
     await writer._sync.ended.wait()
     writer._journal.close()

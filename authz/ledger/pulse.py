@@ -1,12 +1,13 @@
 """Heartbeats: what a log says when nothing is decided, and of what left without a record.
 
-Once a second: refusals since the last look, a clock that stepped by more than a second, or `heartbeat_s`
-without any entry make one `heartbeat` entry; after a write that failed one is tried at every look, so that a
-ledger that nobody is sent to any more finds out that it is well again. Called by the event loop; owned by the
-writer.
+Once a second: refusals and lost outcomes since the last look, a clock that stepped by more than a second, or
+`heartbeat_s` without any entry make one `heartbeat` entry; after a write that failed one is tried at every
+look, so that a ledger that nobody is sent to any more finds out that it is well again. Called by the event
+loop; owned by the writer.
 
     {"size": entries before this one, "clock_step_us": how far the clock stepped,
-     "refusals": [{"reason_code", "source", "count"}, ...]}
+     "refusals": [{"reason_code", "source", "count"}, ...],
+     "outcomes_lost": [{"reason_code", "source", "count"}, ...]}
 """
 
 from __future__ import annotations
@@ -24,7 +25,37 @@ MAX_PAIRS: Final = 24  # distinct (reason, source) pairs named in one heartbeat;
 MAX_SOURCE: Final = 64  # characters of a source's name that are kept
 STEP_NS: Final = 1_000_000_000
 
-_Refusals = dict[tuple[str, str], int]
+_Counts = dict[tuple[str, str], int]
+
+
+class _Told:
+    """What the next heartbeat has to name: by reason and source, each bounded by itself."""
+
+    def __init__(self) -> None:
+        self.refusals: _Counts = {}
+        self.outcomes_lost: _Counts = {}
+
+    def __bool__(self) -> bool:
+        return bool(self.refusals or self.outcomes_lost)
+
+    def add(self, other: _Told) -> None:
+        for counts, more in ((self.refusals, other.refusals), (self.outcomes_lost, other.outcomes_lost)):
+            for (reason, source), count in more.items():
+                _count(counts, reason, source, count)
+
+
+def _count(counts: _Counts, reason: str, source: str, count: int) -> None:
+    key = (reason, source[:MAX_SOURCE])
+    if key not in counts and len(counts) >= MAX_PAIRS:
+        key = (reason, "other")
+    counts[key] = counts.get(key, 0) + count
+
+
+def _listed(counts: _Counts) -> list[dict[str, Any]]:
+    return [
+        {"reason_code": reason, "source": source, "count": count}
+        for (reason, source), count in counts.items()
+    ]
 
 
 class Appends(Protocol):
@@ -42,7 +73,7 @@ class Pulse:
         self._writer, self._heartbeat_s, self._clock_ns = writer, heartbeat_s, clock_ns
         self._loop = asyncio.get_running_loop()
         self._every_s = min(LOOK_EVERY_S, heartbeat_s)
-        self._refusals: _Refusals = {}
+        self._told = _Told()
         self._offset_ns = self._offset()
         self._step_ns = 0  # of the clock, since the last heartbeat that was appended
         self._seq, self._since = writer.seq, self._loop.time()
@@ -50,27 +81,28 @@ class Pulse:
 
     def refused(self, reason: str, source: str, count: int = 1) -> None:
         """Count an answer that left without a record."""
-        key = (reason, source[:MAX_SOURCE])
-        if key not in self._refusals and len(self._refusals) >= MAX_PAIRS:
-            key = (reason, "other")
-        self._refusals[key] = self._refusals.get(key, 0) + count
+        _count(self._told.refusals, reason, source, count)
+
+    def lost(self, reason: str, source: str, count: int = 1) -> None:
+        """Count outcomes that came, or were to be written, and are not in the log."""
+        _count(self._told.outcomes_lost, reason, source, count)
 
     def stop(self) -> None:
         """Look no more; say first what has not been said."""
         self._timer.cancel()
-        if self._refusals or self._step_ns:
+        if self._told or self._step_ns:
             self.beat()
 
     def beat(self) -> None:
         """Append a heartbeat now, with whatever there is to say. Nothing of it is lost if that fails."""
-        refusals, self._refusals = self._refusals, {}
+        told, self._told = self._told, _Told()
         step_ns, self._step_ns = self._step_ns, 0
         try:
-            said = self._writer.append("heartbeat", self._members(refusals, step_ns), synced=True)
+            said = self._writer.append("heartbeat", self._members(told, step_ns), synced=True)
         except EvidenceUnavailable:
-            self._again(refusals, step_ns)
+            self._again(told, step_ns)
         else:
-            said.add_done_callback(partial(self._check, refusals, step_ns))
+            said.add_done_callback(partial(self._check, told, step_ns))
 
     def _look(self) -> None:
         self._timer = self._loop.call_later(self._every_s, self._look)
@@ -78,7 +110,7 @@ class Pulse:
         if self._writer.seq != self._seq:
             self._seq, self._since = self._writer.seq, self._loop.time()
         idle = self._loop.time() - self._since >= self._heartbeat_s
-        if idle or self._refusals or self._step_ns or self._writer.write_failed:
+        if idle or self._told or self._step_ns or self._writer.write_failed:
             self.beat()
 
     def _watch_clock(self) -> None:
@@ -90,23 +122,21 @@ class Pulse:
     def _offset(self) -> int:
         return self._clock_ns() - time.monotonic_ns()
 
-    def _members(self, refusals: _Refusals, step_ns: int) -> dict[str, Any]:
+    def _members(self, told: _Told, step_ns: int) -> dict[str, Any]:
         members: dict[str, Any] = {"size": self._writer.seq}
         if step_ns:
             members["clock_step_us"] = step_ns // 1000
-        if refusals:
-            members["refusals"] = [
-                {"reason_code": reason, "source": source, "count": count}
-                for (reason, source), count in refusals.items()
-            ]
+        if told.refusals:
+            members["refusals"] = _listed(told.refusals)
+        if told.outcomes_lost:
+            members["outcomes_lost"] = _listed(told.outcomes_lost)
         return members
 
-    def _check(self, refusals: _Refusals, step_ns: int, said: asyncio.Future[Any]) -> None:
+    def _check(self, told: _Told, step_ns: int, said: asyncio.Future[Any]) -> None:
         if said.exception() is not None:
-            self._again(refusals, step_ns)
+            self._again(told, step_ns)
 
-    def _again(self, refusals: _Refusals, step_ns: int) -> None:
+    def _again(self, told: _Told, step_ns: int) -> None:
         """Say it with the next heartbeat."""
         self._step_ns += step_ns
-        for (reason, source), count in refusals.items():
-            self.refused(reason, source, count)
+        self._told.add(told)

@@ -139,11 +139,12 @@ class Waiters:
                 _answer(batches.popleft())
         self._lateness.synced(upto)
 
-    def fail_unwritten(self, why: str) -> None:
-        """What was not written never will be."""
+    def fail_unwritten(self, why: str) -> int:
+        """What was not written never will be. How many entries that concerns."""
         failed = self._new_strict + self._new_loose
         self._new_strict, self._new_loose = [], []
         _fail(failed, why)
+        return len(failed)
 
     def fail_all(self, why: str) -> None:
         """Nobody gets an answer any more."""

@@ -33,9 +33,11 @@ log = structlog.get_logger(__name__)
 
 BUSY_BATCH: Final = 4  # entries a sync covered from which on the next one is put off by the interval
 TIMER_GRAIN_S: Final = 0.001  # of uvloop, which rounds: without a half less, 1.5 ms became 3 under load
+NOTE_SYNC_S: Final = 1.0  # in which what nobody waits for is synced, if nothing else is
 CLOSE_WAIT_S: Final = 10.0  # what a shutdown waits for a disk that does not answer
 RESERVED: Final = 4 << 20  # bytes of the quota that decisions leave to heartbeats, late_sync and recovery
 CLOSE_RESERVED: Final = 64 << 10  # and those leave to `close`
+QUOTA_BOUND: Final = ("decision", "outcome")  # kinds whose number others choose
 
 
 class Observed:
@@ -81,12 +83,15 @@ class LedgerWriter:
         self._batch: list[bytes] = []
         self._room, self._observed = room, observed
         self._on_failure, self._release = on_failure, release
+        self.notes_lost = 0  # entries of `note` that could not be written
         self._refusing = ""  # why nothing is appended any more
         self._failed = False
         self._write_fault = ""  # of the last write
         self._lateness = Lateness(self._say)
         self._waiters = Waiters(pace.bound_s, self._lateness)
-        self._synced_upto = journal.seq
+        self._synced_upto = self._wanted_upto = journal.seq  # what is durable, and what is to be
+        self._awaited = False  # whether somebody waits for an entry of the batch
+        self._note_timer: asyncio.TimerHandle | None = None
         self._not_before = 0.0  # monotonic seconds of the next sync
         self._sync_timer: asyncio.TimerHandle | None = None
         self._sync = SyncThread(
@@ -133,17 +138,20 @@ class LedgerWriter:
         takes longer than that. Raises EvidenceUnavailable, at once or through the future; ValueError if these
         members fit no entry.
         """
-        if self._refusing:
-            raise EvidenceUnavailable(self._refusing)
-        if self._room is not None:
-            self._check_room(kind)
-        entry, written = self._chain.seal(kind, members)
-        if not self._batch:
-            self._loop.call_soon(self._flush)
-        self._batch.append(entry)
-        if self._room is not None:
-            self._room -= len(entry) + 1
+        written = self._seal(kind, members)
+        self._awaited = True
         return self._waiters.add(written, synced=synced)
+
+    def note(self, kind: str, members: dict[str, Any]) -> Written:
+        """Like `append` for an entry that nobody waits for: it is synced with others, or within a second.
+
+        If its bytes cannot be written, the next heartbeat counts it among `outcomes_lost`.
+        """
+        return self._seal(kind, members)
+
+    def count_lost(self, reason: str, source: str, count: int) -> None:
+        """Outcomes that came and were not noted; the next heartbeat says how many, within a second."""
+        self._pulse.lost(reason, source, count)
 
     def count_refusal(self, reason: str, source: str) -> None:
         """Note an answer that left without a record; the next heartbeat says how many, within a second."""
@@ -169,8 +177,9 @@ class LedgerWriter:
             self._release()
 
     async def _end_sync(self, wait_s: float) -> None:
-        if self._sync_timer:
-            self._sync_timer.cancel()
+        for timer in (self._sync_timer, self._note_timer):
+            if timer:
+                timer.cancel()
         self._sync.end()
         try:
             await asyncio.wait_for(self._sync.ended.wait(), wait_s)
@@ -180,6 +189,19 @@ class LedgerWriter:
             self._journal.close()
 
     # -- one write a turn
+
+    def _seal(self, kind: str, members: dict[str, Any]) -> Written:
+        if self._refusing:
+            raise EvidenceUnavailable(self._refusing)
+        if self._room is not None:
+            self._check_room(kind)
+        entry, written = self._chain.seal(kind, members)
+        if not self._batch:
+            self._loop.call_soon(self._flush)
+        self._batch.append(entry)
+        if self._room is not None:
+            self._room -= len(entry) + 1
+        return written
 
     def _flush(self) -> None:
         batch, self._batch = self._batch, []
@@ -197,7 +219,7 @@ class LedgerWriter:
         if upto > before:
             self._kept = self._chain.previous if fault is None else leaf_hash(batch[upto - before - 1]).hex()
             self._waiters.wrote(upto)
-            self._ask_for_sync()
+            self._want_sync(upto)
         if fault is None:
             self._write_fault = ""
             self._observed.wrote(time.perf_counter() - started)
@@ -214,10 +236,13 @@ class LedgerWriter:
         self._chain.rewind(self._journal.seq, self._kept)
         if self._room is not None:
             self._room += sum(map(len, lost)) + len(lost)
-        self._waiters.fail_unwritten(why)
+        noted = len(lost) - self._waiters.fail_unwritten(why)
+        if noted:
+            self.notes_lost += noted
+            self._pulse.lost("not_written", self._chain.log.split("/")[1], noted)
 
     def _check_room(self, kind: str) -> None:
-        reserved = RESERVED if kind == "decision" else CLOSE_RESERVED if kind != "close" else 0
+        reserved = RESERVED if kind in QUOTA_BOUND else CLOSE_RESERVED if kind != "close" else 0
         if self._room is not None and self._room <= reserved:
             raise EvidenceUnavailable("the ledger's quota is used up")
 
@@ -226,8 +251,20 @@ class LedgerWriter:
 
     # -- syncs: at once when there is little to do, spaced out at load
 
+    def _want_sync(self, upto: int) -> None:
+        """Of what was just written, before `upto`."""
+        if self._awaited:
+            self._awaited, self._wanted_upto = False, upto
+            self._ask_for_sync()
+        elif self._note_timer is None:
+            self._note_timer = self._loop.call_later(NOTE_SYNC_S, self._sync_notes)
+
+    def _sync_notes(self) -> None:
+        self._note_timer, self._wanted_upto = None, self._journal.seq
+        self._ask_for_sync()
+
     def _ask_for_sync(self) -> None:
-        if self._sync.busy or self._sync_timer or self._journal.seq == self._synced_upto:
+        if self._sync.busy or self._sync_timer or self._wanted_upto <= self._synced_upto:
             return
         wait_s = self._not_before - time.monotonic() - TIMER_GRAIN_S / 2
         if wait_s > 0 and not self._refusing:

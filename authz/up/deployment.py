@@ -98,6 +98,7 @@ class Deployment:
             check=[self.places.check_socket],
             admin=self.places.sockets / f"{name}-admin.sock",
             access_log=self.places.logs / f"{name}-access.jsonl",
+            outcomes=[self.places.outcomes_socket],
             upstream=upstream,
         )
 
@@ -141,6 +142,7 @@ def _tree(places: Places, ports: Ports, overrides: Mapping[str, Mapping[str, Any
         "state": str(places.state),
         "listen": {
             "check": f"unix:{places.check_socket}",
+            "outcomes": f"unix:{places.outcomes_socket}",
             "metrics": f"{LOOPBACK}:{ports.metrics}",
         },
         "policy": {"opa_socket": str(places.opa_socket)},

@@ -19,6 +19,9 @@ import yaml
 from authz.up.places import LOOPBACK
 
 AUTHORIZER: Final = "aegis"
+OUTCOMES: Final = "aegis-outcomes"
+_FILE_LOG: Final = "envoy.access_loggers.file"
+_SERVICE_LOG: Final = "envoy.access_loggers.http_grpc"
 SAMPLE: Final = "sample"
 TRACING: Final = "parts/tracing.yaml"
 
@@ -31,6 +34,7 @@ class Addresses:
     check: Sequence[Path]  # one socket per worker
     admin: Path
     access_log: Path
+    outcomes: Sequence[Path] = ()  # one socket per worker; without any, Envoy sends no outcomes
     upstream: int | None = None  # the sample upstream, where the configuration has it
     collector: int | None = None  # an OpenTelemetry collector (OTLP/HTTP): every request is traced
 
@@ -42,16 +46,28 @@ def configure(reference: Path, addresses: Addresses) -> dict[str, Any]:
     resources = tree["static_resources"]
     for listener in resources["listeners"]:
         listener["address"]["socket_address"] |= {"address": LOOPBACK, "port_value": addresses.listen}
-        for log in connection_manager(listener)["access_log"]:
-            log["typed_config"]["path"] = str(addresses.access_log)
+        _log(connection_manager(listener), addresses)
     clusters = {cluster["name"]: cluster for cluster in resources["clusters"]}
     _endpoints(clusters[AUTHORIZER], [{"pipe": {"path": str(path)}} for path in addresses.check])
+    if addresses.outcomes:
+        _endpoints(clusters[OUTCOMES], [{"pipe": {"path": str(path)}} for path in addresses.outcomes])
+    else:
+        resources["clusters"] = [each for each in resources["clusters"] if each["name"] != OUTCOMES]
     if addresses.upstream is not None:
         address = {"address": LOOPBACK, "port_value": addresses.upstream}
         _endpoints(clusters[SAMPLE], [{"socket_address": address}])
     if addresses.collector is not None:
         _trace(tree, yaml.safe_load((reference.parent / TRACING).read_text()), addresses.collector)
     return tree
+
+
+def _log(manager: dict[str, Any], addresses: Addresses) -> None:
+    """Send the access log to `addresses`, and to the workers only where they listen."""
+    kept = [log for log in manager["access_log"] if addresses.outcomes or log["name"] != _SERVICE_LOG]
+    manager["access_log"] = kept
+    for log in kept:
+        if log["name"] == _FILE_LOG:
+            log["typed_config"]["path"] = str(addresses.access_log)
 
 
 def _trace(tree: dict[str, Any], parts: dict[str, Any], port: int) -> None:

@@ -90,6 +90,10 @@ class Places:
         return self.sockets / "check.sock"
 
     @property
+    def outcomes_socket(self) -> Path:
+        return self.sockets / "outcomes.sock"
+
+    @property
     def opa_socket(self) -> Path:
         return self.sockets / "opa.sock"
 

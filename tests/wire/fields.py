@@ -50,7 +50,14 @@ def _field(field: FieldDescriptor) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    from envoy.data.accesslog.v3 import accesslog_pb2 as entries
+    from envoy.service.accesslog.v3 import als_pb2 as access_log
     from envoy.service.auth.v3 import external_auth_pb2 as envoy
 
-    roots = (envoy.CheckRequest.DESCRIPTOR, envoy.CheckResponse.DESCRIPTOR)
+    roots = (
+        envoy.CheckRequest.DESCRIPTOR,
+        envoy.CheckResponse.DESCRIPTOR,
+        access_log.StreamAccessLogsMessage.DESCRIPTOR,
+        entries.HTTPAccessLogEntry.DESCRIPTOR,
+    )
     print(json.dumps(described(*roots), indent=1, sort_keys=True))

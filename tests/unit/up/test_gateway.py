@@ -62,6 +62,7 @@ def test_envoy_accepts_the_reference_with_this_machines_addresses(file: Path, tm
         check=[tmp_path / "a.sock", tmp_path / "b.sock"],
         admin=tmp_path / "admin.sock",
         access_log=tmp_path / "access.jsonl",
+        outcomes=[tmp_path / "outcomes-a.sock", tmp_path / "outcomes-b.sock"],
         upstream=None if file == FORWARD else 18001,
         collector=18002,
     )
@@ -69,8 +70,22 @@ def test_envoy_accepts_the_reference_with_this_machines_addresses(file: Path, tm
     gateway.write(tree, tmp_path / "envoy.json")
     done = validate(tmp_path / "envoy.json")
     assert done.returncode == 0, done.stderr
-    assert str(tmp_path / "b.sock") in (tmp_path / "envoy.json").read_text()
+    for name in ("b.sock", "outcomes-b.sock"):
+        assert str(tmp_path / name) in (tmp_path / "envoy.json").read_text()
     assert "/run/aegis" not in (tmp_path / "envoy.json").read_text()
+
+
+@pytest.mark.parametrize("file", REFERENCES, ids=lambda path: path.stem)
+def test_envoy_accepts_the_reference_where_nobody_takes_outcomes(file: Path, tmp_path: Path) -> None:
+    addresses = gateway.Addresses(
+        18000,
+        check=[tmp_path / "a.sock"],
+        admin=tmp_path / "admin.sock",
+        access_log=tmp_path / "access.jsonl",
+    )
+    gateway.write(gateway.configure(file, addresses), tmp_path / "envoy.json")
+    assert validate(tmp_path / "envoy.json").returncode == 0
+    assert "outcomes" not in (tmp_path / "envoy.json").read_text()
 
 
 def test_no_answer_of_the_authorizer_is_a_denial(reference: dict[str, Any]) -> None:
@@ -137,13 +152,24 @@ def test_the_admin_interface_is_no_port(reference: dict[str, Any]) -> None:
 
 
 def test_the_access_log_names_the_record_and_holds_no_credential(reference: dict[str, Any]) -> None:
-    (log,) = manager(reference)["access_log"]
+    log, _ = manager(reference)["access_log"]
     form = log["typed_config"]["log_format"]["json_format"]
     assert form["aegis"] == "%DYNAMIC_METADATA(envoy.filters.http.ext_authz)%"
     written = yaml.safe_dump(form).lower()
     assert not [
         name for name in ("agent-token", "authorization", "cookie", "%req(:path)%") if name in written
     ]
+
+
+def test_the_log_that_is_recorded_holds_only_headers_that_are_ids(reference: dict[str, Any]) -> None:
+    _, log = manager(reference)["access_log"]
+    settings = log["typed_config"]
+    kept = set(Settings().outcomes.correlation_headers)
+    assert settings["common_config"]["grpc_service"] == {"envoy_grpc": {"cluster_name": gateway.OUTCOMES}}
+    assert set(settings["additional_request_headers_to_log"]) - kept == {"traceparent"}
+    assert set(settings["additional_response_headers_to_log"]) <= kept
+    assert "additional_response_trailers_to_log" not in settings
+    assert "grpc_stream_retry_policy" not in settings["common_config"]
 
 
 def test_both_references_read_requests_alike() -> None:
