@@ -21,6 +21,8 @@ IN_TIME: Final = "in_time"  # of a decision of this log, within the bound
 LATE: Final = "late"  # of one that was counted as without already, or that had an outcome before
 ELSEWHERE: Final = "elsewhere"  # of a decision in another log: another worker's, or before the last start
 NONE: Final = "none"  # of a request that Envoy knows no decision of
+JOINED: Final = (IN_TIME, LATE, ELSEWHERE, NONE)
+LOST: Final = ("queue_full", "malformed", "ledger_unavailable", "internal_error")
 
 
 class OutcomeCounts:
@@ -31,9 +33,10 @@ class OutcomeCounts:
     ) -> None:
         self.missing = 0  # decisions whose outcome did not come in time
         self.breaches = 0  # forwarded without a decision that allows it
-        self.lost: dict[str, int] = {}  # outcomes that came and are not in the log, by reason
         self.duplicates = 0
-        self.arrived: dict[tuple[str, bool], int] = {}  # by how they are joined, and whether forwarded
+        # All from the start: `increase()` does not see a series that begins with its first count.
+        self.lost = dict.fromkeys(LOST, 0)  # outcomes that came and are not in the log, by reason
+        self.arrived = {(joined, forwarded): 0 for joined in JOINED for forwarded in (False, True)}
         self._decided, self._after_s, self._monotonic = decided, after_s, monotonic
         self._pending: dict[str, float] = {}  # decision id -> monotonic seconds, oldest first
 
@@ -58,12 +61,13 @@ class OutcomeCounts:
             joined = IN_TIME
         else:
             joined = LATE if ours else ELSEWHERE
-        self.arrived[joined, forwarded] = self.arrived.get((joined, forwarded), 0) + 1
+        self.arrived[joined, forwarded] += 1
         if forwarded and not allowed:
             self.breaches += 1
 
     def lose(self, reason: str, count: int) -> None:
-        self.lost[reason] = self.lost.get(reason, 0) + count
+        """Count outcomes that came and are not recorded; `reason` is one of LOST."""
+        self.lost[reason] += count
 
     def expire(self) -> None:
         """Give up on what waits for longer than the bound. Called a few times a second."""
@@ -78,7 +82,7 @@ class OutcomeCounts:
     def gauges(self, queued: int, streams: int, not_written: int) -> Iterator[Gauge]:
         """For a scrape, from its own thread: what came, what did not, and what should not have gone out."""
         text = "Outcomes recorded, by the decision they belong to."
-        for (joined, forwarded), count in list(self.arrived.items()):
+        for (joined, forwarded), count in self.arrived.items():
             labels = {"joined": joined, "forwarded": str(forwarded).lower()}
             yield "aegis_outcomes_total", text, count, labels
         text = "Decisions whose outcome did not come in time."

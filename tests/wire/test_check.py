@@ -135,7 +135,8 @@ async def test_in_a_crowd_everybody_is_decided_or_refused_and_no_source_takes_al
         refused = [answer for answer in answers if answer.status.code != 0]
         assert {reason(answer) for answer in refused} == {Reason.OVERLOADED}
         assert served.scripted.refusals.seen == [(Reason.OVERLOADED, "10.0.0.7")] * 27
-        assert served.scripted.metrics.refusals == {Reason.OVERLOADED: 27}
+        counted = served.scripted.metrics.refusals
+        assert {reason: count for reason, count in counted.items() if count} == {Reason.OVERLOADED: 27}
 
 
 async def test_what_is_larger_than_anything_allowed_is_an_error_and_envoy_denies(tmp_path: Path) -> None:
