@@ -29,8 +29,8 @@ lint: install-dev ## ruff, mypy, the import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: install ## what a decision costs above a bare Check, on this machine
-	@$(BIN)/python benchmarks/bench.py $(BENCH)
+bench: $(if $(PEER),install-dev,install) ## what a decision costs above a bare Check (PEER=opa-envoy-plugin: and it)
+	@$(BIN)/python benchmarks/bench.py $(if $(PEER),--plugin $(PEER)) $(BENCH)
 
 install: ## .venv from requirements.lock, and OPA
 	@$(PYTHON) tools/install.py run

@@ -1,11 +1,16 @@
 """`make bench`: what a decision costs above a bare Check, on this machine, in one run.
 
-Rounds are interleaved (bare, cached, uncached, bare, ...), and every figure is the median of its rounds or of
-the ratios within them, because absolute times on shared machines drift by tens of percent. CPU is user and
-system time of the whole worker process (all its threads), from the kernel's scheduler, per answered request.
-Latency is told twice: by Envoy's access log, and by the client, whose own delays are then part of it.
+Rounds are interleaved (bare, cached, uncached, bare, ...), and every figure is the median of its rounds or
+of the differences within them, because absolute times on shared machines drift by tens of percent. CPU is
+user and system time of the whole authorizer process (all its threads), from the kernel's scheduler, per
+answered request. Latency is told twice: by Envoy's access log, and by the client, whose own delays are then
+part of it.
 
-    python benchmarks/bench.py [--rounds 4] [--seconds 4] [--out benchmarks/results/NAME.json]
+    python benchmarks/bench.py [--rounds 4] [--seconds 4] [--out benchmarks/results/NAME] [--plugin BINARY]
+
+`--plugin` runs opa-envoy-plugin beside ours with its log off and on, and both under more rates and harder
+conditions: just started, 1, 10 and 100 MB of policy data, a disk whose syncs take 20 ms longer (by strace).
+`--out` writes NAME.json, and with `--plugin` NAME.png.
 
 Targets: cached, `bounded`, spans sampled at 1%: at most 120 us of worker CPU above bare at 16 connections;
 P99 at Envoy under 10 ms at 1,000 requests/s. Exit status 1 when one of them is missed.
@@ -15,19 +20,18 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
-import statistics
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from deployment import deploy
+import report
+from deployment import Bench, Conditions, Target, deploy
 from load import percentiles
-from rich.console import Console
-from rich.table import Table
-from stack import cpu_seconds
+from stack import cpu_seconds, resident_mb
 
 from authz.up.places import occupied
 from authz.up.processes import Processes
@@ -36,99 +40,75 @@ HERE = Path(__file__).parent
 TARGET_CPU_US = 120.0
 TARGET_P99_MS = 10.0
 MOST_DENIED = 0.05  # part of answers: on a machine that others load, OPA misses its deadline now and then
-LOADS = {
-    "16 connections": ["--connections", "16"],
-    "1 connection": ["--connections", "1"],
-    "1000/s": ["--connections", "128", "--rate", "1000"],
+CLOSED = {"16 connections": ["--connections", "16"], "1 connection": ["--connections", "1"]}
+RATE = {"1000/s": ["--connections", "128", "--rate", "1000"]}
+RATES = {f"{rate}/s": ["--connections", "128", "--rate", str(rate)] for rate in (500, 1000, 2000)}
+HARDER = {
+    "just started": Conditions(),
+    "1 MB of data": Conditions(data_mb=1),
+    "10 MB of data": Conditions(data_mb=10),
+    "100 MB of data": Conditions(data_mb=100),
+    "slow disk": Conditions(slow_sync_ms=20),
 }
-LATENCIES = [
-    ("envoy_ms", "p50"),
-    ("envoy_ms", "p99"),
-    ("envoy_ms", "p99.9"),
-    ("latency_ms", "p50"),
-    ("latency_ms", "p99"),
-]
-COLUMNS = (
-    "",
-    "req/s",
-    "CPU us",
-    "above bare",
-    "x bare",
-    "Envoy p50 ms",
-    "p99",
-    "p99.9",
-    "client p50",
-    "p99",
-    "denied %",
-)
 
 
-def measure(port: int, pid: int, load: list[str], target: dict[str, Any], offset: int, seconds: float) -> Any:
+def measure(target: Target, load: list[str], offset: int, seconds: float) -> dict[str, Any]:
     """One round of one load: its result with `cpu_us` of the authorizer per request."""
-    command = [sys.executable, str(HERE / "load.py"), "--port", str(port), "--seconds", str(seconds), *load]
-    command += ["--path", target["path"], "--authority", target["authority"], "--offset", str(offset)]
-    for header in target["headers"]:
+    command = [sys.executable, str(HERE / "load.py"), "--port", str(target.port), "--seconds", str(seconds)]
+    command += [*load, "--path", target.path, "--authority", target.authority, "--offset", str(offset)]
+    for header in target.headers:
         command += ["--header", header]
-    target["times"].mark()
-    before = cpu_seconds(pid)
-    result = json.loads(subprocess.check_output(command, timeout=seconds + 60))
-    result["cpu_us"] = (cpu_seconds(pid) - before) / max(1, result["requests"]) * 1e6
-    result["envoy_ms"] = percentiles(target["times"].read(result["requests"]))
-    wrong = {status: count for status, count in result["statuses"].items() if status != "200"}
-    result["denied"] = sum(wrong.values()) / max(1, result["requests"])
-    if result["denied"] > MOST_DENIED:
-        raise SystemExit(f"{load} {target['path']}: answers other than 200: {wrong}")
+    target.times.mark()
+    before = [cpu_seconds(pid) for pid in target.pids]
+    result: dict[str, Any] = json.loads(subprocess.check_output(command, timeout=seconds + 60))
+    spent = [cpu_seconds(pid) - start for pid, start in zip(target.pids, before, strict=True)]
+    answered = max(1, result["requests"])
+    result["cpu_us"] = spent[0] / answered * 1e6
+    result["cpu_all_us"] = sum(spent) / answered * 1e6
+    result["resident_mb"] = sum(resident_mb(pid) for pid in target.pids)
+    result["envoy_ms"] = percentiles(target.times.read(result["requests"]))
+    result["denied"] = (
+        sum(count for status, count in result["statuses"].items() if status != "200") / answered
+    )
     return result
 
 
-def rounds(targets: dict[str, dict[str, Any]], count: int, seconds: float) -> dict[str, dict[str, list[Any]]]:
-    """Load -> target -> results, one per round."""
-    results: dict[str, dict[str, list[Any]]] = {load: {name: [] for name in targets} for load in LOADS}
-    offset = 0
+def rounds(bench: Bench, loads: dict[str, list[str]], count: int, seconds: float) -> report.Results:
+    """Load -> target -> results, one per round. Exits when more is denied than a busy machine explains."""
+    results: report.Results = {load: {name: [] for name in bench.targets} for load in loads}
     for number in range(count):
-        for load, options in LOADS.items():
-            for name, target in targets.items():
-                offset += 10_000_000
-                taken = measure(target["port"], target["pid"], options, target, offset, seconds)
+        for load, options in loads.items():
+            for name, target in bench.targets.items():
+                offset = sum(len(taken) for targets in results.values() for taken in targets.values())
+                taken = measure(target, options, offset * 10_000_000, seconds)
                 results[load][name].append(taken)
-                print(f"round {number + 1} {load:>14} {name:>9}: {brief(taken)}", file=sys.stderr)
+                print(f"round {number + 1} {load:>14} {name:>15}: {report.brief(taken)}", file=sys.stderr)
+                if taken["denied"] > MOST_DENIED and not bench.conditions.slow_sync_ms:
+                    raise SystemExit(f"{load} {name}: answers other than 200: {taken['statuses']}")
     return results
 
 
-def brief(result: Any) -> str:
-    rate, p99 = result["requests"] / result["seconds"], result["envoy_ms"]["p99"]
-    return f"{rate:7.0f}/s {result['cpu_us']:6.1f} us p99 {p99} ms"
+def run(conditions: Conditions, loads: dict[str, list[str]], count: int, seconds: float) -> dict[str, Any]:
+    """Deploy, measure, and take down again: `summary`, `stages` and `rounds`."""
+    with (
+        tempfile.TemporaryDirectory(prefix="aegis-bench-") as scratch,
+        occupied(Path(scratch)) as places,
+        Processes(places.logs) as processes,
+    ):
+        bench = deploy(places, processes, conditions)
+        results = rounds(bench, loads, count, seconds)
+        return {"summary": report.summary(results), "stages": bench.stages(), "rounds": results}
 
 
-def summary(results: dict[str, dict[str, list[Any]]]) -> dict[str, Any]:
-    """Medians for every load and target, and of the differences to and ratios with bare, round by round."""
-    table: dict[str, Any] = {}
-    for load, targets in results.items():
-        for name, taken in targets.items():
-            row = {"cpu_us": statistics.median(item["cpu_us"] for item in taken)}
-            row["denied"] = max(item["denied"] for item in taken)
-            row["rate"] = statistics.median(item["requests"] / item["seconds"] for item in taken)
-            for place in ("envoy_ms", "latency_ms"):
-                for rank in taken[0][place]:
-                    row[f"{place} {rank}"] = statistics.median(item[place][rank] for item in taken)
-            pairs = list(zip(taken, targets["bare"], strict=True))
-            row["cpu_above_bare_us"] = statistics.median(a["cpu_us"] - b["cpu_us"] for a, b in pairs)
-            row["cpu_ratio"] = statistics.median(a["cpu_us"] / b["cpu_us"] for a, b in pairs)
-            table.setdefault(load, {})[name] = {key: round(value, 3) for key, value in row.items()}
-    return table
-
-
-def show(table: dict[str, Any]) -> None:
-    for load, targets in table.items():
-        shown = Table(title=load)
-        for column in COLUMNS:
-            shown.add_column(column, justify="right")
-        for name, row in targets.items():
-            figures = (row["rate"], row["cpu_us"], row["cpu_above_bare_us"])
-            latency = (row[f"{place} {rank}"] for place, rank in LATENCIES)
-            cells = [f"{value:.0f}" for value in figures] + [f"{row['cpu_ratio']:.2f}"]
-            shown.add_row(name, *cells, *(f"{value:.2f}" for value in latency), f"{row['denied'] * 100:.2f}")
-        Console(width=110).print(shown)
+def harder(plugin: Path, seconds: float) -> dict[str, Any]:
+    """Condition -> what `run` gives, each with a deployment of its own and one round."""
+    measured = {}
+    for name, conditions in HARDER.items():
+        print(name, file=sys.stderr)
+        own = Conditions(plugin, conditions.data_mb, conditions.slow_sync_ms)
+        measured[name] = run(own, RATE, 1, seconds)
+        report.show({f"{load}, {name}": table for load, table in measured[name]["summary"].items()})
+    return measured
 
 
 def main() -> int:
@@ -136,28 +116,23 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--plugin", type=Path)
     options = parser.parse_args()
-    with (
-        tempfile.TemporaryDirectory(prefix="aegis-bench-") as scratch,
-        occupied(Path(scratch)) as places,
-        Processes(places.logs) as processes,
-    ):
-        targets = deploy(places, processes)
-        results = rounds(targets, options.rounds, options.seconds)
-        stages = targets["cached"]["stages"]()
-    table = summary(results)
-    show(table)
-    above, p99 = (
-        table["16 connections"]["cached"]["cpu_above_bare_us"],
-        table["1000/s"]["cached"]["envoy_ms p99"],
-    )
+    if options.plugin and not os.access(options.plugin, os.X_OK):
+        parser.error(f"--plugin {options.plugin}: no such program")
+    loads = CLOSED | (RATES if options.plugin else RATE)
+    machine = {"python": platform.python_version(), "cpus": len(os.sched_getaffinity(0))}
+    found = {"machine": machine} | run(Conditions(options.plugin), loads, options.rounds, options.seconds)
+    table = found["summary"]
+    report.show(table)
+    if options.plugin:
+        found["harder"] = harder(options.plugin, options.seconds)
+    if options.out:
+        report.write(found, options.out)
+    above = table["16 connections"]["cached"]["cpu_above_bare_us"]
+    p99 = table["1000/s"]["cached"]["envoy_ms p99"]
     print(f"cached above bare: {above:.0f} us of CPU (target {TARGET_CPU_US:.0f})")
     print(f"P99 at Envoy, 1,000/s: {p99:.2f} ms (target {TARGET_P99_MS:.0f})")
-    if options.out:
-        machine = {"python": platform.python_version(), "cpus": len(__import__("os").sched_getaffinity(0))}
-        report = {"machine": machine, "summary": table, "stages": stages, "rounds": results}
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(report, indent=1) + "\n")
     return 0 if above <= TARGET_CPU_US and p99 < TARGET_P99_MS else 1
 
 

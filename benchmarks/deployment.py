@@ -1,63 +1,67 @@
 """A whole deployment in a scratch directory for the benchmark: keys, policy, OPA, follower, worker, Envoy.
 
 Everything is on: signatures, chain, sync, checkpoints each second, metrics, spans sampled at 1% and sent to a
-collector that takes them. The policy is the default library.
+collector that takes them. The policy is the default library. Beside it stand the authorizers that it is
+compared with.
 """
 
 from __future__ import annotations
 
+import json
+import shutil
 import sys
 import urllib.request
-from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import peer
 from prometheus_client.parser import text_string_to_metric_families
 from stack import Times, envoy_config
 
-from authz.up.deployment import Deployment
+from authz.up.deployment import POLICY, Deployment, program
 from authz.up.places import LOOPBACK, Places, Ports
 from authz.up.processes import Processes
 from authz.up.traffic import TOKEN
 
 HERE = Path(__file__).parent
 EHR = "internal-ehr.myorg.example"
-PATH = "/patients/1/records"
+KNOWN = "/patients/1/records"
+NEW = "/patients/{n}/records"  # no two requests alike: nothing can be answered from a cache
 
 
-def deploy(places: Places, processes: Processes) -> dict[str, dict[str, Any]]:
-    """Start everything; the targets to measure: port, pid, path, authority, headers and Envoy's times."""
-    ports, others = Ports.free(), Ports.free()
-    collector = f"{LOOPBACK}:{others.upstream}"
-    processes.start("collector", sys.executable, str(HERE / "collector.py"), collector)
-    telemetry = {"otlp_endpoint": f"http://{collector}/v1/traces", "sampling": 0.01, "log_level": "warning"}
-    deployment = Deployment(places, ports, processes, {"telemetry": telemetry})
-    issuer, _ = deployment.prepare()
-    deployment.start_follower()
-    deployment.start_opa()
-    deployment.start_worker()
-    bare = places.sockets / "bare.sock"
-    processes.start("bare", sys.executable, str(HERE / "bare.py"), str(bare))
-    processes.wait("bare", bare.exists, "listening")
-    listeners = {"bare": (others.envoy, bare), "ours": (ports.envoy, places.check_socket)}
-    deployment.start_envoy(envoy_config(places.admin_socket, listeners, places.logs))
-    same = {"authority": EHR, "headers": [f"{TOKEN}: {issuer.token('clinical-agent')}"]}
-    ours = same | {"port": ports.envoy, "pid": processes.pid("worker")}
-    envoy = processes.pid("envoy")
-    ours["times"] = Times(places.logs / "ours", envoy)
-    times = Times(places.logs / "bare", envoy)
-    return {
-        "bare": same | {"port": others.envoy, "pid": processes.pid("bare"), "path": PATH, "times": times},
-        "cached": ours | {"path": PATH, "stages": stages_of(deployment.settings.listen.metrics)},
-        "uncached": ours | {"path": "/patients/{n}/records"},
-    }
+@dataclass(frozen=True)
+class Conditions:
+    """What differs from the laptop at rest."""
+
+    plugin: Path | None = None  # opa-envoy-plugin, to run beside ours
+    data_mb: int = 0  # policy data more than the library has
+    slow_sync_ms: int = 0  # that each sync of the ledger takes longer
 
 
-def stages_of(address: str) -> Callable[[], dict[str, Any]]:
-    """Reads the worker's own means by stage, in us, and its mean batch and sync."""
+@dataclass(frozen=True)
+class Target:
+    """What Envoy is asked for, and who decides it. `pids`: its processes, the first the authorizer itself."""
 
-    def stages() -> dict[str, Any]:
-        with urllib.request.urlopen(f"http://{address}/metrics", timeout=5) as answer:
+    port: int
+    pids: list[int]
+    path: str
+    times: Times
+    headers: list[str]
+    authority: str = EHR
+
+
+@dataclass
+class Bench:
+    """Running authorizers by name."""
+
+    conditions: Conditions
+    targets: dict[str, Target] = field(default_factory=dict)
+    _metrics: str = ""
+
+    def stages(self) -> dict[str, Any]:
+        """The worker's own means by stage, in us, and its mean batch and sync."""
+        with urllib.request.urlopen(f"http://{self._metrics}/metrics", timeout=5) as answer:
             text = answer.read().decode()
         sums: dict[str, float] = {}
         for family in text_string_to_metric_families(text):
@@ -73,4 +77,78 @@ def stages_of(address: str) -> Callable[[], dict[str, Any]]:
                 found[f"{head.removeprefix('aegis_')} {stage}".strip()] = round(total / count * unit, 1)
         return found
 
-    return stages
+
+def deploy(places: Places, processes: Processes, conditions: Conditions) -> Bench:
+    """Start everything. Raises StartFailed."""
+    ports = Ports.free()
+    collector = f"{LOOPBACK}:{Ports.free().upstream}"
+    processes.start("collector", sys.executable, str(HERE / "collector.py"), collector)
+    telemetry = {"otlp_endpoint": f"http://{collector}/v1/traces", "sampling": 0.01, "log_level": "warning"}
+    deployment = Deployment(places, ports, processes, {"telemetry": telemetry})
+    source = _policy(places.run / "policy", conditions.data_mb)
+    issuer, _ = deployment.prepare(source)
+    deployment.start_follower()
+    deployment.start_opa()
+    worker = _start_worker(deployment, conditions.slow_sync_ms)
+    sockets = {"bare": _bare(places, processes), "ours": places.check_socket}
+    if conditions.plugin:
+        settings = deployment.settings
+        jwks = settings.path(settings.identity.jwks)
+        policy = peer.policy(source, jwks, settings.identity, places.run / "plugin")
+        sockets |= peer.start(conditions.plugin, policy, places.sockets, processes)
+    listeners = {
+        name: (_port(ports, name), socket, name not in peer.LOGS) for name, socket in sockets.items()
+    }
+    deployment.start_envoy(envoy_config(places.admin_socket, listeners, places.logs))
+    envoy = processes.pid("envoy")
+    headers = [f"{TOKEN}: {issuer.token('clinical-agent')}"]
+
+    def target(name: str, path: str, *pids: int) -> Target:
+        return Target(listeners[name][0], list(pids), path, Times(places.logs / name, envoy), headers)
+
+    bench = Bench(conditions, _metrics=deployment.settings.listen.metrics)
+    bench.targets["bare"] = target("bare", KNOWN, processes.pid("bare"))
+    bench.targets["cached"] = target("ours", KNOWN, worker, processes.pid("opa"))
+    bench.targets["uncached"] = target("ours", NEW, worker, processes.pid("opa"))
+    for name in [name for name in peer.LOGS if name in sockets]:
+        bench.targets[name] = target(name, NEW, processes.pid(name))
+    return bench
+
+
+def _port(ports: Ports, name: str) -> int:
+    return ports.envoy if name == "ours" else Ports.free().envoy
+
+
+def _policy(directory: Path, data_mb: int) -> Path:
+    """The library, with `data_mb` of accounts beside it that a rule could look up."""
+    if not data_mb:
+        return POLICY
+    shutil.copytree(POLICY, directory)
+    (directory / "accounts").mkdir()
+    account = {"owner": "x" * 60, "limits": list(range(8))}
+    count = data_mb * 1_000_000 // len(json.dumps({"account-00000000": account}))
+    accounts = {f"account-{number:08}": account for number in range(count)}
+    (directory / "accounts/data.json").write_text(json.dumps(accounts))
+    return directory
+
+
+def _bare(places: Places, processes: Processes) -> Path:
+    socket = places.sockets / "bare.sock"
+    processes.start("bare", sys.executable, str(HERE / "bare.py"), str(socket))
+    processes.wait("bare", socket.exists, "listening")
+    return socket
+
+
+def _start_worker(deployment: Deployment, slow_sync_ms: int) -> int:
+    """Its process id. A slow disk is the kernel's: strace holds each fdatasync back when it is through."""
+    if not slow_sync_ms:
+        deployment.start_worker()
+        return deployment.processes.pid("worker")
+    serve = [str(program("aegis")), "serve", "--config", str(deployment.config)]
+    inject = f"inject=fdatasync:delay_exit={slow_sync_ms * 1000}"
+    trace = ["strace", "-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync", "-e", inject]
+    deployment.processes.start("worker", *trace, *serve)
+    deployment.processes.wait("worker", deployment.worker_ready, "being ready")
+    tracer = deployment.processes.pid("worker")
+    children = Path(f"/proc/{tracer}/task/{tracer}/children").read_text().split()
+    return int(children[0])

@@ -1,7 +1,8 @@
 """The benchmark's Envoy: one listener per authorizer, and what the kernel says a process has used.
 
 Envoy answers allowed requests itself (direct_response), so that no upstream's cost is measured. All
-listeners are alike but for the authorizer's socket. Each writes how long its requests took to a file.
+listeners are alike but for the authorizer's socket and how it reads headers; each writes how long its
+requests took to a file.
 """
 
 from __future__ import annotations
@@ -16,18 +17,22 @@ TYPE = "type.googleapis.com/envoy"
 HTTP_PROTOCOL = f"{TYPE}.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
-def envoy_config(admin: Path, listeners: dict[str, tuple[int, Path]], times: Path) -> dict[str, Any]:
-    """`listeners` is name -> (port, authorizer's Unix socket); `times` the directory for their times."""
+def envoy_config(admin: Path, listeners: dict[str, tuple[int, Path, bool]], times: Path) -> dict[str, Any]:
+    """`listeners` is name -> (port, authorizer's Unix socket, whether it reads raw headers); `times` the
+    directory for their times.
+    """
     return {
         "admin": {"address": {"pipe": {"path": str(admin)}}},
         "static_resources": {
-            "listeners": [_listener(name, port, times / name) for name, (port, _) in listeners.items()],
-            "clusters": [_cluster(name, path) for name, (_, path) in listeners.items()],
+            "listeners": [
+                _listener(name, port, raw, times / name) for name, (port, _, raw) in listeners.items()
+            ],
+            "clusters": [_cluster(name, path) for name, (_, path, _) in listeners.items()],
         },
     }
 
 
-def _listener(name: str, port: int, times: Path) -> dict[str, Any]:
+def _listener(name: str, port: int, raw: bool, times: Path) -> dict[str, Any]:
     ext_authz = {
         "@type": f"{TYPE}.extensions.filters.http.ext_authz.v3.ExtAuthz",
         "transport_api_version": "V3",
@@ -38,7 +43,7 @@ def _listener(name: str, port: int, times: Path) -> dict[str, Any]:
             "allow_partial_message": True,
             "pack_as_bytes": True,
         },
-        "encode_raw_headers": True,
+        "encode_raw_headers": raw,
         "decoder_header_mutation_rules": {"disallow_system": True},
     }
     access_log = {
@@ -94,6 +99,11 @@ def cpu_seconds(pid: int) -> float:
     return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks.iterdir()) / 1e9
 
 
+def resident_mb(pid: int) -> float:
+    """Memory that a process holds, in 10^6 bytes."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE") / 1e6
+
+
 class Times:
     """What Envoy's access log says of each request from `mark` on: microseconds from the first byte received
     to the last sent.
@@ -119,5 +129,5 @@ class Times:
                 file.seek(self._at)
                 *lines, _ = file.read().split(b"\n")
             if len(lines) >= count:
-                return [int(line) / 1e6 for line in lines]
+                return [int(line) / 1e6 for line in lines if line != b"-"]  # "-": the client left
         raise TimeoutError(f"{self._path}: {len(lines)} of {count} requests after 15 s")
