@@ -43,7 +43,7 @@ keys = typer.Typer(no_args_is_help=True, help="Keys of the ledger: make them, pi
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
+def explained() -> Iterator[None]:
     """Turn what keeps a command from running into one line and exit status 2."""
     try:
         yield
@@ -73,7 +73,7 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Verify a ledger from its bytes on disk: exit status 0 verified, 1 not verified, 2 could not run."""
-    with _explained():
+    with explained():
         pinned = trust.load(trust_file)
         found = verifier.verify(path, pinned, level, processes=len(os.sched_getaffinity(0)))
     if as_json:
@@ -137,7 +137,7 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show one record: its members, its hash and place, and whether its attestation is by a pinned key."""
-    with _explained():
+    with explained():
         beside = ledger.parent / "trust.json"
         if trust_file is None and beside.exists():
             trust_file = beside
@@ -212,7 +212,7 @@ def _print(found: reader.Found, members: dict[str, Any], attested: str) -> None:
 @keys.command()
 def generate(state: State = None, config: ConfigFile = None) -> None:
     """Make the record key and the log key (mode 0600) where they are missing."""
-    with _explained():
+    with explained():
         settings = _settings(state, config)
         for file in (settings.ledger.record_key, settings.ledger.log_key):
             there = settings.path(file).exists()
@@ -223,7 +223,7 @@ def generate(state: State = None, config: ConfigFile = None) -> None:
 @keys.command("export-trust")
 def export_trust(state: State = None, config: ConfigFile = None) -> None:
     """Print trust.json, the public keys that verifiers pin."""
-    with _explained():
+    with explained():
         settings = _settings(state, config)
         record_key, log_key = (
             key_files.public_key(key_files.load(settings.path(file)))
@@ -245,7 +245,7 @@ def vkey(
     ),
 ) -> None:
     """Print the verifier key (C2SP signed-note) of a log's checkpoints, for other people's tools."""
-    with _explained():
+    with explained():
         public = trust.load(trust_file).log_key(origin)
         if public is None or not notes.is_name(origin):
             raise ConfigError(f"{trust_file}: no key is pinned for {origin}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from authz.cli import ledger, policy, serve, token, up
+from authz.cli import ledger, policy, serve, tail, token, up
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -15,6 +15,7 @@ app.command()(serve.serve)
 app.command()(serve.follow)
 app.command()(ledger.verify)
 app.command()(ledger.show)
+app.command()(tail.tail)
 app.command()(up.up)
 app.command()(token.token)
 app.add_typer(serve.config, name="config")

@@ -105,6 +105,7 @@ Running. Send requests of your own as clinical-agent (the token is renewed while
 Read and verify what was recorded:
 
   {aegis} verify {here["state"]}/ledger --trust {here["state"]}/trust.json
+  {aegis} tail -f {here["state"]}/ledger
   tail -n 1 {here["state"]}/ledger/worker-0/*/entries/*.jsonl
 
 Change the policy while it runs:

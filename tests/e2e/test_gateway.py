@@ -69,6 +69,22 @@ def test_an_allowed_body_arrives_whole(stack: Stack) -> None:
     assert (record["tool"], record["reply_after"]) == ("billing.charge", "synced")
 
 
+def test_what_an_agent_claims_is_in_the_record_and_stays_here(stack: Stack) -> None:
+    claims = {"x-aegis-action-id": "action-7", "x-aegis-model": "m@1", "x-aegis-prompt-hash": "none"}
+    with stack.client() as client:
+        answer = client.get(RECORDS, headers=claims)
+    received = answer.json()["headers"]
+    assert {name for name in received if name.startswith("x-aegis-")} == {DECISION_ID}
+    record = stack.record(answer)
+    assert record["action_id"] == "action-7"
+    assert record["context"] == {
+        "claimed": {"model": "m@1"},
+        "claimed_ids": ["action_id"],
+        "malformed": ["prompt_hash"],
+    }
+    assert record["obligations"] == {"capture": "hash", "retention_days": 2555}
+
+
 @pytest.mark.parametrize("path", TWO_READINGS)
 def test_a_path_with_two_readings_is_denied_and_recorded(stack: Stack, path: str) -> None:
     status, headers, body = stack.raw(GET.replace("/patients/17/records", path))
