@@ -9,7 +9,7 @@ import orjson
 from hypothesis import strategies as st
 
 from authz.testing import PlainAttributes, a_request
-from authz.values import MISSING, Action, Assurance, Request, Subject
+from authz.values import MISSING, Action, Assurance, Claims, Request, Subject
 
 WORDS = ("a", "b", "read", "1")
 HEADER = 'input.attributes.request.http.headers["x-a"]'
@@ -25,6 +25,8 @@ SCALARS = (
     "input.parsed_body.word",
     "input.parsed_path[1]",
     "input.session.id",
+    "input.session.identified",
+    "input.context.model",
     "input.nowhere.at.all",
     HEADER,
 )
@@ -37,6 +39,7 @@ COLLECTIONS = (
     "input.parsed_query",
     "input.attributes.request.http.headers",
     "input.session.labels",
+    "input.context.claimed",
     "data.lists.some",
 )
 OBJECTS = ("input.agent", "input.action", "input.destination", "input.agent.claims", "input.action.arguments")
@@ -50,6 +53,7 @@ ANCESTORS = (
     "input.parsed_body",
     "input.parsed_query.q",
     "input.session",
+    "input.context",
     "input.nowhere",
     "input.attributes.request.http",
     "input.attributes.request.http.headers",
@@ -253,7 +257,9 @@ def requests(draw: st.DrawFn) -> Request:
     path = "/" + "/".join(draw(st.lists(word, max_size=3)))
     query = "&".join(f"q={item}" for item in draw(st.lists(word, max_size=2)))
     method = draw(st.sampled_from(("GET", "POST")))
+    claims = draw(st.fixed_dictionaries({}, optional={"branch": word, "model": word}))
     return a_request(
+        claims=Claims(claims),
         headers=headers,
         path=path,
         query=query,

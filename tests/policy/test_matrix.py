@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 from itertools import product
@@ -229,6 +230,14 @@ def test_without_a_source_it_is_the_active_version(tmp_path: Path) -> None:
     shutil.copy(version().file, tmp_path / "bundles")
     activate(tmp_path / "bundles", "v1.3.2")
     assert shown("--state", tmp_path, "--json") == shown(REGO, "--json")
+
+
+async def test_running_is_what_opa_decides_by(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    async with opa_with(version()) as process:
+        (tmp_path / "run" / "opa.sock").symlink_to(process.socket)
+        said = await asyncio.to_thread(shown, "--running", "--state", tmp_path, "--json")
+    assert (said[0], json.loads(said[1])) == (0, data("matrix"))
 
 
 def test_what_has_no_matrix_is_a_sentence(tmp_path: Path) -> None:
