@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from authz.cli import ledger, policy, serve, tail, token, up
+from authz.cli import ledger, outcomes, policy, serve, tail, token, up
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -16,6 +16,7 @@ app.command()(serve.follow)
 app.command()(ledger.verify)
 app.command()(ledger.show)
 app.command()(tail.tail)
+app.command()(outcomes.outcomes)
 app.command()(up.up)
 app.command()(token.token)
 app.add_typer(serve.config, name="config")
