@@ -77,6 +77,7 @@ class Worker:
     identifier: Identifier
     server: CheckServer
     outcomes: Outcomes | None = None  # where they are listened to
+    listener: OutcomeServer | None = None
 
     def __init__(self, settings: Settings, stopping: asyncio.Event) -> None:
         self.settings = settings
@@ -97,6 +98,7 @@ class Worker:
             jwks=settings.path(settings.identity.jwks),
             protected=settings.protected,
             wall=time.time,
+            same=lambda: self.policy.identities,
         )
         self.ledger = open_ledger(
             settings,
@@ -109,6 +111,7 @@ class Worker:
         await self.policy.start()
         stack.push_async_callback(self.policy.stop)
         self.service = self._service(spans)
+        self.server = CheckServer(settings, self.service)
         if settings.listen.metrics:
             status = StatusServer(
                 settings.listen.metrics, self.metrics.registry(self._gauges), self.not_ready
@@ -116,10 +119,9 @@ class Worker:
             stack.callback(status.close)
         if self.counts:
             self.outcomes = Outcomes(settings, self.ledger, self.counts)
-            listener = OutcomeServer(settings, self.outcomes)
-            await listener.start()
-            stack.push_async_callback(listener.stop)
-        self.server = CheckServer(settings, self.service)
+            self.listener = OutcomeServer(settings, self.outcomes)
+            await self.listener.start()
+            stack.push_async_callback(self.listener.stop)
         await self.server.start()
         stack.push_async_callback(self.server.stop)
         self._listening = True
@@ -130,6 +132,9 @@ class Worker:
             self.identifier.refresh()
             if self.counts:
                 self.counts.expire()
+            self.server.refresh()
+            if self.listener:
+                self.listener.refresh()
             self.server.set_serving(not self.not_ready())
             try:
                 await asyncio.wait_for(self._stopping.wait(), LOOK_EVERY_S)
@@ -194,6 +199,16 @@ class Worker:
         yield "aegis_policy_staleness_seconds", "Since OPA said what is active.", policy.staleness_s, {}
         keys_age = self.identifier.keys_age_s
         yield "aegis_identity_keys_age_seconds", "Since the key file was last read whole.", keys_age, {}
+        for name, server in (("check", self.server), ("outcomes", self.listener)):
+            if server and (tls := server.tls):
+                listener, problem = {"listener": name}, float(bool(tls.problem))
+                yield (
+                    "aegis_tls_refused_total",
+                    "Calls of others than the pinned Envoy.",
+                    tls.refused,
+                    listener,
+                )
+                yield "aegis_tls_problem", "1 while the TLS files cannot be used.", problem, listener
         yield "aegis_cache_entries", "Verdicts kept.", len(cache), {}
         yield "aegis_cache_hits_total", "Verdicts given again.", cache.hits, {}
         yield "aegis_cache_misses_total", "Cacheable questions that had no verdict.", cache.misses, {}

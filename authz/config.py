@@ -14,6 +14,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from authz.values import Assurance
 
+_PINNED = re.compile(
+    r"spiffe://[a-z0-9._-]{1,255}(/[A-Za-z0-9._-]+)+|dns:[a-z0-9._-]{1,253}|sha256:[0-9a-f]{64}"
+)
 _HOST_PORT = re.compile(r"(?:[^][:\s]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
 
 OriginPart = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,126}$")]
@@ -59,19 +62,58 @@ class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
 
 
+def _pinned(text: str) -> str:
+    """An identity of Envoy's certificate, in the one form in which it is compared."""
+    if not _PINNED.fullmatch(text):
+        raise ValueError("not spiffe://DOMAIN/PATH, dns:NAME in lower case, or sha256:64 HEX DIGITS")
+    return text
+
+
+Pinned = Annotated[str, AfterValidator(_pinned)]
+TrustDomain = Annotated[str, Field(pattern=r"^[a-z0-9._-]{1,255}$")]
+
+
+class Tls(_Section):
+    """Mutual TLS on `listen.check` and `listen.outcomes` where they are TCP; all four or none. The files may
+    be replaced while we run.
+    """
+
+    certificate: Path | None = Field(
+        default=None, description="Our certificate chain, PEM (relative to `state`); unset: no TLS."
+    )
+    private_key: Path | None = Field(default=None, description="Its key, PEM, mode 0600.")
+    client_ca: Path | None = Field(
+        default=None, description="Who signs Envoy's certificate, PEM. Clients must present one."
+    )
+    envoy: tuple[Pinned, ...] = Field(
+        default=(),
+        description="Envoy's identity, any of: `spiffe://DOMAIN/PATH`, `dns:NAME`, `sha256:HEX` of its "
+        "public key's DER. Others that the CA signed are refused: they could forge subjects.",
+    )
+
+    @model_validator(mode="after")
+    def _whole(self) -> Tls:
+        given = [bool(self.certificate), bool(self.private_key), bool(self.client_ca), bool(self.envoy)]
+        if any(given) and not all(given):
+            raise ValueError("certificate, private_key, client_ca and envoy: all of them, or none")
+        return self
+
+
 class Listen(_Section):
     """Where Envoy asks us, and how much may wait."""
 
     check: CheckAddress = Field(
         default="unix:run/check.sock",
         description="Address of Authorization/Check: `unix:PATH` (relative to `state`; the socket gets mode "
-        "0600) or `HOST:PORT`. Whoever reaches it can forge subjects, so TCP counts as assurance `none`.",
+        "0600) or `HOST:PORT`. Whoever reaches it can forge subjects, so TCP without `tls` counts as "
+        "assurance `none`.",
     )
     outcomes: OutcomesAddress = Field(
         default="",
         description="Address for Envoy's access log, as for `check` (`unix:run/outcomes.sock`), one for each "
         "worker: whoever reaches it can forge outcomes. Empty: none are recorded.",
     )
+    tls: Tls = Tls()
     waiting: int = Field(
         default=1024,
         ge=1,
@@ -139,6 +181,21 @@ class Identity(_Section):
     use_authorization: bool = Field(
         default=False,
         description="Also read `Authorization: Bearer`; it is then removed before the upstream sees it.",
+    )
+    trust_domains: tuple[TrustDomain, ...] = Field(
+        default=(),
+        description="SPIFFE trust domains whose workloads are agents by their client certificate (Envoy's "
+        "source.principal): assurance `mtls`. Empty: certificates establish nobody.",
+    )
+    trust_xfcc: bool = Field(
+        default=False,
+        description="Read the last element of x-forwarded-client-cert, too: only where Envoy itself writes "
+        "it or takes it from `xfcc_proxies` alone. Otherwise agents name themselves.",
+    )
+    xfcc_proxies: tuple[str, ...] = Field(
+        default=(),
+        description="With `trust_xfcc`: SPIFFE ids of proxies before Envoy, which speak for their clients "
+        "and are no agents themselves.",
     )
     development_header: str = Field(
         default="", description="Name of an unverified agent-id header; development only, assurance `header`."
@@ -293,11 +350,14 @@ class Settings(_Section):
     def _development_only(self) -> Settings:
         outcomes = self.listen.outcomes
         wants = {
-            "listen.check on TCP without TLS": not self.listen.check.startswith("unix:"),
-            "listen.outcomes on TCP without TLS": bool(outcomes) and not outcomes.startswith("unix:"),
+            "listen.outcomes on TCP without TLS": bool(outcomes) and not self._guarded(outcomes),
+            "listen.check on TCP without TLS": not self.protected,
             "identity.development_header": bool(self.identity.development_header),
             "policy.development_unsigned": self.policy.development_unsigned,
         }
+        unix = self.listen.check.startswith("unix:") and (not outcomes or outcomes.startswith("unix:"))
+        if self.listen.tls.certificate and unix:
+            raise ValueError("listen.tls is for TCP, and Envoy is listened to on Unix sockets")
         for name, wanted in wants.items():
             if wanted and not self.development:
                 raise ValueError(f"{name} needs development: true")
@@ -314,5 +374,8 @@ class Settings(_Section):
 
     @property
     def protected(self) -> bool:
-        """Whether only Envoy can reach Check: a Unix socket of mode 0600."""
-        return self.listen.check.startswith("unix:")
+        """Whether only Envoy can reach Check: a Unix socket of mode 0600, or mTLS with its pin."""
+        return self._guarded(self.listen.check)
+
+    def _guarded(self, address: str) -> bool:
+        return address.startswith("unix:") or self.listen.tls.certificate is not None

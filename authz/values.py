@@ -195,13 +195,17 @@ class Malformed(Struct, frozen=True):
 
 
 class Subject(Struct, frozen=True):
-    """Who asks. `chain` is the delegation chain, nearest caller first, without `agent_id` itself."""
+    """Who asks, and by what that is known. `chain` is the delegation chain, nearest caller first, without
+    `agent_id` itself.
+    """
 
     agent_id: str
     assurance: Assurance
     chain: tuple[str, ...] = ()
     claims: dict[str, Any] = {}
     session_id: str = ""
+    key: str = ""  # `kid` of the key that signed its token, "" without one
+    principal: str = ""  # the SPIFFE id of its client certificate, "" without one
 
 
 UNKNOWN: Final = Subject(agent_id="unknown", assurance=Assurance.NONE)

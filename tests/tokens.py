@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from base64 import urlsafe_b64encode
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -84,8 +85,15 @@ def write_set(file: Path, keys: Any) -> Path:
     return file
 
 
-def an_identifier(file: Path, clock: Clock, *, protected: bool = True, **settings: Any) -> Identifier:
-    return Identifier(Identity(**settings), jwks=file, protected=protected, wall=clock)
+def an_identifier(
+    file: Path,
+    clock: Clock,
+    *,
+    protected: bool = True,
+    same: Callable[[], dict[str, str]] = dict,
+    **settings: Any,
+) -> Identifier:
+    return Identifier(Identity(**settings), jwks=file, protected=protected, wall=clock, same=same)
 
 
 def presenting(token: str, **headers: str) -> Request:

@@ -8,9 +8,11 @@ into an error or a log, and never remember a failure.
     proxy-authorization: Bearer TOKEN                   of a CONNECT
     authorization: Bearer TOKEN                         with `use_authorization`
     the name in `development_header`                    the agent's name, unverified
+    source.principal, the client certificate's          with `trust_domains`: a SPIFFE id, assurance `mtls`
+    x-forwarded-client-cert, its last element           with `trust_xfcc`, too
 
-Whatever of these is there must establish the same subject. What the transport says about its peer
-(`request.principal`) establishes nothing here.
+Whatever of these is there must establish the same subject. Policy data may say that an identity is an agent's
+(`same`): its name then takes the identity's place wherever it stands.
 """
 
 from __future__ import annotations
@@ -18,19 +20,22 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from jwt import PyJWS, PyJWTError
+from msgspec.structs import replace
 
 from authz import exact_json
 from authz.config import Identity
 from authz.errors import Denied
+from authz.identity import spiffe, xfcc
 from authz.identity.keyset import KeySet
 from authz.values import UNKNOWN, Assurance, Reason, Request, Subject
 
 TOKEN_HEADER: Final = "x-aegis-agent-token"  # noqa: S105  a header's name
+XFCC: Final = "x-forwarded-client-cert"
 MAX_TOKEN: Final = 8192  # characters; claims are bounded by it
 MAX_CHAIN: Final = 8
 _CLAIMS_DEPTH: Final = 16
@@ -55,14 +60,28 @@ class _Verified(NamedTuple):
 class Identifier:
     """Knows the keys, and remembers up to `token_cache` tokens that were verified with them."""
 
-    def __init__(self, settings: Identity, *, jwks: Path, protected: bool, wall: Callable[[], float]) -> None:
-        """`protected`: nobody but Envoy can reach us. `wall` gives seconds since 1970. Raises KeyUnusable."""
+    def __init__(
+        self,
+        settings: Identity,
+        *,
+        jwks: Path,
+        protected: bool,
+        wall: Callable[[], float],
+        same: Callable[[], Mapping[str, str]] = dict,
+    ) -> None:
+        """`protected`: nobody but Envoy can reach us. `wall` gives seconds since 1970. `same` gives the
+        agents' names by their other identities, as the active policy has them. Raises KeyUnusable.
+        """
         self._settings = settings
         self._wall = wall
         self._keys = KeySet(jwks, settings.algorithms, wall)
         self._jws = PyJWS(algorithms=list(settings.algorithms))
         self._verified: OrderedDict[bytes, _Verified] = OrderedDict()
         self._named_by = settings.development_header.lower()
+        self._same = same
+        self._domains = frozenset(settings.trust_domains)
+        self._proxies = frozenset(settings.xfcc_proxies)
+        self._by_certificate = Assurance.MTLS if protected else Assurance.NONE
         self._by_token = Assurance.JWT if protected else Assurance.NONE
         self._by_header = Assurance.HEADER if protected else Assurance.NONE
         self._enough = frozenset(level for level in Assurance if level.at_least(settings.minimum_assurance))
@@ -92,6 +111,10 @@ class Identifier:
             subject = found
         if self._named_by and self._named_by in request.headers:
             subject = self._named(request.headers[self._named_by], subject)
+        if subject is not None and (same := self._same()):
+            subject = _renamed(subject, same)
+        if self._domains:
+            subject = self._certified(request, subject)
         if subject is None:
             raise Denied(Reason.IDENTITY_MISSING, "no credential")
         if subject.assurance not in self._enough:
@@ -120,6 +143,42 @@ class Identifier:
         if "," in name:
             raise Denied(Reason.IDENTITY_AMBIGUOUS, "the development header stands twice")
         return Subject(_agent(name), self._by_header)
+
+    def _certified(self, request: Request, subject: Subject | None) -> Subject | None:
+        """`subject` as the client certificate confirms it, or the workload that it names."""
+        workload = self._workload(request)
+        if not workload:
+            return subject
+        name = self._same().get(workload, workload)
+        if subject is None:
+            return Subject(name, self._by_certificate, principal=workload)
+        if subject.agent_id != name:
+            raise Denied(
+                Reason.IDENTITY_AMBIGUOUS,
+                f"the certificate says {name} and another credential {subject.agent_id}",
+            )
+        return replace(subject, assurance=self._by_certificate, principal=workload)
+
+    def _workload(self, request: Request) -> str:
+        """The SPIFFE id that the transport establishes, "" when it establishes none."""
+        found = request.principal
+        if self._settings.trust_xfcc and XFCC in request.headers:
+            try:
+                forwarded = xfcc.last_uri(request.headers[XFCC])
+            except ValueError as error:
+                raise Denied(Reason.IDENTITY_INVALID, f"{XFCC}: {error}") from None
+            if found and found != forwarded and found not in self._proxies:
+                raise Denied(Reason.IDENTITY_AMBIGUOUS, f"{XFCC} names another client than the connection")
+            found = forwarded
+        if not found or found in self._proxies:
+            return ""
+        try:
+            domain = spiffe.trust_domain(found)
+        except ValueError as error:
+            raise Denied(Reason.IDENTITY_INVALID, f"client certificate: {error}") from None
+        if domain not in self._domains:
+            raise Denied(Reason.IDENTITY_INVALID, "client certificate: of a trust domain that is not ours")
+        return found
 
     def _verify(self, token: str) -> Subject:
         """The subject of a token that is valid now."""
@@ -167,9 +226,9 @@ class Identifier:
             claims = exact_json.parse(payload, _CLAIMS_DEPTH)
         except ValueError as error:
             raise Denied(Reason.IDENTITY_INVALID, f"token: claims: {error}") from None
-        return self._read(claims)
+        return self._read(claims, _kid(header))
 
-    def _read(self, claims: Any) -> _Verified:
+    def _read(self, claims: Any, kid: str) -> _Verified:
         """Every claim that is required is there, has its type, and says what it must."""
         if not isinstance(claims, dict):
             raise Denied(Reason.IDENTITY_INVALID, "token: claims: not an object")
@@ -193,6 +252,7 @@ class Identifier:
             chain=self._chain(claims.get("act")),
             claims={name: value for name, value in claims.items() if name not in _READ_HERE},
             session_id=_session(claims),
+            key=kid,
         )
         return _Verified(not_before - settings.skew_s, expires + settings.skew_s, subject)
 
@@ -207,6 +267,15 @@ class Identifier:
             chain.append(_agent(act.get("sub")))
             act = act.get("act")
         return tuple(chain)
+
+
+def _renamed(subject: Subject, same: Mapping[str, str]) -> Subject:
+    """`subject` with its agents called what policy calls them."""
+    name = same.get(subject.agent_id, subject.agent_id)
+    chain = tuple(same.get(caller, caller) for caller in subject.chain)
+    if name == subject.agent_id and chain == subject.chain:
+        return subject
+    return replace(subject, agent_id=name, chain=chain)
 
 
 def _is_bearer(text: str) -> bool:

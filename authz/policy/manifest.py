@@ -7,7 +7,8 @@ worker reads it there (`active.py`). Both halves of the format are here so that 
      "metadata": {"aegis": {"format": 1,
                             "entry_points": {"aegis/decision": {"facts": [["agent", "id"], ...],
                                                                 "prune": true}},
-                            "nondeterministic": ["time.now_ns"]}}}
+                            "nondeterministic": ["time.now_ns"],
+                            "identities": {"spiffe://aegis.test/billing": "billing-agent"}}}}
 
 A fact is a path below `input` as an array of string terms; `[]` is the whole document. The worker believes
 this only from a bundle that owns every path, since nobody can then have written it over OPA's API.
@@ -35,12 +36,15 @@ class EntryPoint(Struct, frozen=True, forbid_unknown_fields=True):
     prune: bool
 
 
-class Analysis(Struct, frozen=True, forbid_unknown_fields=True):
-    """What `opa deps` and `opa inspect` found when the version was built."""
+class Analysis(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What `opa deps` and `opa inspect` found when the version was built, and `identities`: the agents' names
+    by their other identities (`identities.py`).
+    """
 
     format: int
     entry_points: dict[str, EntryPoint]
     nondeterministic: tuple[str, ...]
+    identities: dict[str, str] = {}
 
     def as_metadata(self) -> dict[str, Any]:
         """The `metadata` member of a manifest."""

@@ -80,6 +80,12 @@ class PolicyStage:
         return self._halves()[1]
 
     @property
+    def identities(self) -> dict[str, str]:
+        """Agents' names by their other identities, as the active version has them."""
+        manifest = self._active.manifest if self._active else None
+        return manifest.analysis.identities if manifest else {}
+
+    @property
     def age_s(self) -> float:
         """Seconds since this worker first saw the active version."""
         return self._monotonic() - self._activated_at

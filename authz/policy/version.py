@@ -24,9 +24,11 @@ from typing import Any, Final
 
 import orjson
 from msgspec import Struct
+from msgspec.structs import replace
 
 from authz.errors import PolicyRejected
 from authz.policy.analysis import analyse
+from authz.policy.identities import identities_of
 from authz.policy.manifest import Analysis, is_version
 from authz.policy.opa_tool import OpaTool
 
@@ -72,8 +74,12 @@ def build_bundle(
         work = Path(name)
         plain = _build_plain(source, work, tool)
         _test(source, tool)
+        contents = _contents(plain)
         analysis = analyse(plain, entry_points, tool)
-        revision = _lay_out(work / "tree", _contents(plain), analysis, version)
+        analysis = replace(
+            analysis, identities=identities_of(orjson.loads(contents.get("/data.json", b"{}")))
+        )
+        revision = _lay_out(work / "tree", contents, analysis, version)
         signed = work / "signed.tar.gz"
         signature = ["--signing-alg", ALGORITHM, "--signing-key", str(signing_key)]
         signature += ["--verification-key-id", KEY_ID]

@@ -19,16 +19,21 @@ from authz.errors import ConfigError
 LONGEST_SOCKET_PATH: Final = 107  # bytes of sun_path on Linux, less its end (unix(7))
 
 
-def bind(server: Any, address: str, state: Path, setting: str) -> int:
-    """Bind `server` (grpc.aio) to `address`. Raises ConfigError naming `setting` and what cannot be had."""
+def bind(server: Any, address: str, state: Path, setting: str, credentials: Any = None) -> int:
+    """Bind `server` (grpc.aio) to `address`, TCP with TLS where there are `credentials`.
+
+    Raises ConfigError naming `setting` and what cannot be had.
+    """
     if address.startswith("unix:"):
         _bind_socket(server, (state / address.removeprefix("unix:")).absolute(), setting)
         return 0
-    return _bind(server, address, address, setting)
+    return _bind(server, address, address, setting, credentials)
 
 
-def _bind(server: Any, address: str, shown: str, setting: str) -> int:
+def _bind(server: Any, address: str, shown: str, setting: str, credentials: Any = None) -> int:
     try:
+        if credentials is not None:
+            return int(server.add_secure_port(address, credentials))
         return int(server.add_insecure_port(address))
     except RuntimeError:
         raise ConfigError(f"{setting}: {shown} cannot be had: it is taken, or not an address") from None

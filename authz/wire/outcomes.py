@@ -27,6 +27,7 @@ from authz.telemetry.outcomes import OutcomeCounts
 from authz.values import Decision
 from authz.wire import accesslog
 from authz.wire.listening import bind
+from authz.wire.tls import open_tls
 
 log = structlog.get_logger(__name__)
 
@@ -163,6 +164,7 @@ class OutcomeServer:
         self.port = 0  # of TCP, once started
         self._address, self._state = settings.listen.outcomes, settings.state
         self._outcomes = outcomes
+        self.tls = open_tls(settings, self._address)
         self._server = grpc.aio.server(
             options=[
                 ("grpc.so_reuseport", 0),
@@ -176,9 +178,15 @@ class OutcomeServer:
         )
         self._recording: asyncio.Task[None] | None = None
 
+    def refresh(self) -> None:
+        """Follow the files of TLS."""
+        if self.tls is not None:
+            self.tls.refresh()
+
     async def start(self) -> None:
         """Bind and serve. Raises ConfigError naming the address that cannot be had."""
-        self.port = bind(self._server, self._address, self._state, "listen.outcomes")
+        credentials = self.tls.credentials() if self.tls else None
+        self.port = bind(self._server, self._address, self._state, "listen.outcomes", credentials)
         self._recording = asyncio.get_running_loop().create_task(self._outcomes.record(), name="outcomes")
         await self._server.start()
 
@@ -191,6 +199,8 @@ class OutcomeServer:
         self._outcomes.finish()
 
     async def _stream(self, messages: AsyncIterator[bytes], context: Any) -> bytes:
+        if self.tls is not None and not self.tls.admits(context):
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, "not the pinned Envoy")
         if self._outcomes.streams >= MAX_STREAMS:
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many streams")
         self._outcomes.streams += 1

@@ -17,6 +17,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from authz.config import Settings
 from authz.wire.listening import bind
 from authz.wire.service import Service
+from authz.wire.tls import ServerTls, open_tls
 
 SERVICE: Final = "envoy.service.auth.v3.Authorization"
 GRACE_S: Final = 5.0  # for calls under way when the server stops; Envoy waits for less
@@ -47,14 +48,21 @@ class CheckServer:
         )
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # absent from its stubs
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        self._server.add_generic_rpc_handlers((_handlers(service),))
+        self.tls = open_tls(settings, self._listen.check)
+        self._server.add_generic_rpc_handlers((_handlers(service, self.tls),))
         self._serving: bool | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+
+    def refresh(self) -> None:
+        """Follow the files of TLS."""
+        if self.tls is not None:
+            self.tls.refresh()
 
     async def start(self) -> None:
         """Bind and serve. Raises ConfigError naming the address that cannot be had."""
         await self._tell(False)
-        self.port = bind(self._server, self._listen.check, self._state, "listen.check")
+        credentials = self.tls.credentials() if self.tls else None
+        self.port = bind(self._server, self._listen.check, self._state, "listen.check", credentials)
         await self._server.start()
 
     def set_serving(self, serving: bool) -> None:
@@ -100,10 +108,14 @@ class _GrpcCall:
         return ""
 
 
-def _handlers(service: Service) -> Any:
+def _handlers(service: Service, tls: ServerTls | None) -> Any:
     async def check(message: bytes, context: Any) -> bytes:
         return await service.handle(message, _GrpcCall(context))
 
-    return grpc.method_handlers_generic_handler(
-        SERVICE, {"Check": grpc.unary_unary_rpc_method_handler(check)}
-    )
+    async def guarded(message: bytes, context: Any) -> bytes:
+        if tls is not None and not tls.admits(context):
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, "not the pinned Envoy")
+        return await service.handle(message, _GrpcCall(context))
+
+    handler = grpc.unary_unary_rpc_method_handler(guarded if tls else check)
+    return grpc.method_handlers_generic_handler(SERVICE, {"Check": handler})

@@ -29,6 +29,7 @@ schemas["agents"] := {
 		"properties": {
 			"description": text,
 			"delegated_only": {"type": "boolean"},
+			"identities": {"type": "array", "items": text, "minItems": 1, "uniqueItems": true},
 			"tools": {
 				"type": "object",
 				"propertyNames": tool_name,
