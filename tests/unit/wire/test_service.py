@@ -82,7 +82,8 @@ async def test_whom_nobody_waits_for_is_refused_without_asking(left: float) -> N
     assert reason(await answer(scripted, call=Call(time_left=left))) == Reason.OVERLOADED
     assert scripted.pipeline.asked == []
     assert scripted.refusals.seen == [(Reason.OVERLOADED, "10.0.0.7")]
-    assert scripted.metrics.refusals == {Reason.OVERLOADED: 1}
+    counted = {reason: count for reason, count in scripted.metrics.refusals.items() if count}
+    assert counted == {Reason.OVERLOADED: 1}
 
 
 async def test_without_a_record_there_is_no_allow() -> None:
