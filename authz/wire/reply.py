@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ import orjson
 from msgspec.structs import replace
 
 from authz._pb import aegis_ext_authz_pb2 as pb
+from authz.protocols.claims import HEADERS
 from authz.values import Decision, Malformed, Reason, Receipt, Request
 
 DECISION_ID: Final = "x-aegis-decision-id"
@@ -40,6 +41,8 @@ _PROBLEMS: Final = {
     for status, detail in _DETAILS.items()
 }
 _CODES: Final = {401: UNAUTHENTICATED, 503: UNAVAILABLE}
+_CLAIMS: Final = tuple(sorted(HEADERS))
+_CLAIMED: Final = frozenset(_CLAIMS)
 _OVERWRITE: Final = pb.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
 
 
@@ -78,31 +81,34 @@ class Replies:
     def __init__(self, *, full: bool, credentials: Iterable[str]) -> None:
         self._full = full
         self._removed = sorted({TOKEN, "proxy-authorization", *credentials})
-        self._forms: dict[tuple[str, str, int], Form] = {}
+        self._forms: dict[tuple[str, str, int, bool], Form] = {}
 
     def reply(self, receipt: Receipt, request: Request | Malformed) -> bytes:
         """The answer to a decision that has its record."""
         if receipt.ruling.allowed and isinstance(request, Request):
             # Envoy removes after it has set: our own header is overwritten instead.
             sent = [name for name in request.headers if name[:8] == OURS and name not in (TOKEN, DECISION_ID)]
-            return self._allow(receipt, sent) if sent else self._usual(receipt)
+            if not sent:
+                return self._usual(receipt, ())
+            # A form of all claims serves whoever makes some; to remove what is not there does nothing.
+            return self._usual(receipt, _CLAIMS) if _CLAIMED.issuperset(sent) else self._allow(receipt, sent)
         response = pb.CheckResponse()
         self._deny(response, receipt)
         _describe(response.dynamic_metadata.fields, receipt)
         return bytes(response.SerializeToString())
 
-    def _usual(self, receipt: Receipt) -> bytes:
+    def _usual(self, receipt: Receipt, sent: tuple[str, ...]) -> bytes:
         """An allow as most are: from the form that was made when the first one like it was answered."""
-        like = (receipt.log, receipt.ruling.reason_code, len(receipt.decision_id))
+        like = (receipt.log, receipt.ruling.reason_code, len(receipt.decision_id), bool(sent))
         form = self._forms.get(like)
         if form is None:
             if len(self._forms) >= MAX_FORMS:
-                return self._allow(receipt, [])
+                return self._allow(receipt, sent)
             marked = replace(receipt, seq=_SEQ, entry_hash=_HASH, decision_id=_ID[: like[2]])
-            form = self._forms[like] = Form(self._allow(marked, []), marked.decision_id)
+            form = self._forms[like] = Form(self._allow(marked, sent), marked.decision_id)
         return form.filled(receipt)
 
-    def _allow(self, receipt: Receipt, sent: list[str]) -> bytes:
+    def _allow(self, receipt: Receipt, sent: Sequence[str]) -> bytes:
         response = pb.CheckResponse()
         response.status.code = OK
         allowed = response.ok_response

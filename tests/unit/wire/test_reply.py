@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from authz._pb.aegis_ext_authz_pb2 import CheckResponse
+from authz.protocols.claims import HEADERS
 from authz.testing import a_request
 from authz.values import Decision, Malformed, Reason, Receipt, Ruling, Verdict
 from authz.wire.reply import MAX_FORMS, Replies, refusal
@@ -82,6 +83,19 @@ def test_the_usual_allow_names_each_record_anew() -> None:
         longer.ok_response.headers_to_remove.remove("x-aegis-decision")
         assert usual == longer
         assert MessageToDict(usual.dynamic_metadata)["seq"] == seq
+
+
+def test_claims_are_all_removed_by_one_form_and_other_names_beside_them_by_their_own() -> None:
+    one, claims = replies(), {"x-aegis-model": "m", "x-aegis-step-id": "1"}
+    for request, more in (
+        (a_request(headers=claims), set(HEADERS)),
+        (a_request(headers={"x-aegis-branch": "b"}), set(HEADERS)),
+        (a_request(headers=claims | {"x-aegis-approved": "yes"}), {*claims, "x-aegis-approved"}),
+        (a_request(), set()),
+    ):
+        removed = CheckResponse.FromString(one.reply(receipt(), request)).ok_response.headers_to_remove
+        assert sorted(removed) == sorted({"proxy-authorization", "x-aegis-agent-token"} | more)
+    assert len(one._forms) == 2
 
 
 def test_forms_are_bounded_and_beyond_that_made_each_time() -> None:
