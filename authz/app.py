@@ -135,14 +135,16 @@ class Worker:
             self.server.refresh()
             if self.listener:
                 self.listener.refresh()
-            self.server.set_serving(not self.not_ready())
+            self.server.set_serving(not self.unable())
             try:
                 await asyncio.wait_for(self._stopping.wait(), LOOK_EVERY_S)
             except TimeoutError:
                 continue
 
-    def not_ready(self) -> list[str]:
-        """Every reason why this worker should get no traffic; empty when it should."""
+    def unable(self) -> list[str]:
+        """Every reason why this worker can record no decision. What it is without policy it decides, and
+        records: an Envoy that stopped asking would deny with no word of it anywhere.
+        """
         reasons = []
         if not self._listening:
             reasons.append("starting")
@@ -150,6 +152,11 @@ class Worker:
             reasons.append("stopping")
         if not self.ledger.healthy:
             reasons.append("ledger: records cannot be written")
+        return reasons
+
+    def not_ready(self) -> list[str]:
+        """Every reason why another worker, if there is one, should rather get the traffic."""
+        reasons = self.unable()
         if not self.policy.revision and not self.policy.ready:
             reasons.append("policy: no version is active")
         elif not self.policy.ready and self.policy.staleness_s > self.settings.policy.grace_s:

@@ -57,9 +57,12 @@ class Ledger(Protocol):
 
 
 class Observer(Protocol):
-    """Watches finished decisions; may never change one."""
+    """Watches recorded decisions; may never change one."""
 
     def decided(self, decision: Decided) -> None: ...
+
+    def unheard(self, decision: Decided) -> None:
+        """Its caller left before there was an answer."""
 
 
 class Decided:
@@ -122,12 +125,25 @@ class Authorizer:
         except asyncio.CancelledError:
             with suppress(EvidenceUnavailable):  # nobody is left to be told
                 self._record(story, _denial(Reason.CALLER_GONE, ""))
+                self._tell(self._observer.unheard, story)
             raise
         story.judged = time.perf_counter()
-        story.wrote = wrote = await self._record(story, verdict)
+        try:
+            story.wrote = wrote = await self._record(story, verdict)
+        except asyncio.CancelledError:
+            self._tell(self._observer.unheard, story)
+            raise
         story.written = time.perf_counter()
-        self._observer.decided(story)
+        self._tell(self._observer.decided, story)
         return Receipt(wrote.log, wrote.seq, wrote.entry_hash, story.record["decision_id"], story.ruling)
+
+    @staticmethod
+    def _tell(observed: Callable[[Decided], None], story: Decided) -> None:
+        """Its record is down, so what is answered is what it says, whatever becomes of those who watch."""
+        try:
+            observed(story)
+        except Exception as error:
+            log.exception("observer_failed", error=type(error).__name__)
 
     async def _judge(self, story: Decided, timeout_s: float) -> Verdict:
         request = story.request

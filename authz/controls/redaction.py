@@ -16,9 +16,13 @@ SECRET_NAMES: Final = frozenset(
     "password passwd pwd secret clientsecret token accesstoken refreshtoken idtoken authtoken apikey "
     "authorization credential credentials privatekey sessionid cookie otp pin cvv cvc".split()
 )
-# Path segments that carry a credential by their form: a JWT, or a long token with digits in it.
-_SECRET_SEGMENT: Final = re.compile(
-    r"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_.-]+|(?=[^/]*[0-9])[A-Za-z0-9_~+=-]{40,}"
+# Parts of a path that are a credential by their form: a JWT; a token after its number; a long token
+# with digits in it; a shorter one of small and capital letters and digits without a separator.
+_SECRET: Final = re.compile(
+    r"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_.-]+"
+    r"|(?<=:)[A-Za-z0-9_-]{30,}"
+    r"|(?<![A-Za-z0-9_~+=-])(?=[A-Za-z_~+=-]*[0-9])[A-Za-z0-9_~+=-]{40,}"
+    r"|(?<![A-Za-z0-9])(?=[a-z0-9]*[A-Z])(?=[A-Z0-9]*[a-z])(?=[A-Za-z]*[0-9])[A-Za-z0-9]{20,}"
 )
 
 
@@ -44,7 +48,7 @@ def _member(name: str, item: Any, pointer: str, masked: list[str]) -> Any:
 
 
 def redact_path(path: str) -> str:
-    """`path` with segments masked that carry a credential by their form."""
+    """`path` with what is a credential by its form masked."""
     if len(path) < 20:
         return path
-    return "/".join(MASK if _SECRET_SEGMENT.fullmatch(part) else part for part in path.split("/"))
+    return _SECRET.sub(MASK, path)

@@ -17,6 +17,10 @@ class DecisionObserver:
         self._policy = metrics.stages["policy"]
         self._ledger = metrics.stages["ledger"]
 
+    def unheard(self, decision: Decided) -> None:
+        """Recorded, but nobody waited to the end: it counts, and its times would say nothing."""
+        self._metrics.count_decision(decision.record["decision"], decision.record["reason_code"])
+
     def decided(self, decision: Decided) -> None:
         """Called once the record of `decision` is down."""
         record = decision.record

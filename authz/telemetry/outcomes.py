@@ -53,6 +53,10 @@ class OutcomeCounts:
         self._pending[decision.record["decision_id"]] = self._monotonic()
         self._decided.decided(decision)
 
+    def unheard(self, decision: Decided) -> None:
+        """Envoy answered without it, and names it in no outcome."""
+        self._decided.unheard(decision)
+
     def arrive(self, decision_id: str, *, ours: bool, allowed: bool, forwarded: bool) -> None:
         """An outcome was recorded. `ours`: the record it names is in this worker's log; "" names none."""
         if not decision_id:

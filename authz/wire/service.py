@@ -7,6 +7,7 @@ that did not come out of the pipeline with a Receipt.
 
 from __future__ import annotations
 
+import asyncio
 import math
 import os
 import time
@@ -80,7 +81,7 @@ class Service:
         try:
             turn = self._bursts.join(self.waiting) if self.waiting < self._most else None
             if turn is not None:  # nobody holds a place yet: whose call it is has not been read
-                await turn
+                await self._wait(turn)
                 started = time.perf_counter()
             left = call.time_left()
             request = read(message, self._limits, call.traceparent(), self._new_trace_id)
@@ -101,6 +102,15 @@ class Service:
             return self._refuse(Reason.INTERNAL_ERROR, source)
         self._observe(arrived, started, reading, replying)
         return answer
+
+    async def _wait(self, turn: Awaitable[None]) -> None:
+        """For others to come. Who leaves meanwhile was not read: counted, since no record can name it."""
+        try:
+            await turn
+        except asyncio.CancelledError:
+            self._metrics.count_refusal(Reason.CALLER_GONE)
+            self._count_refusal(Reason.CALLER_GONE, UNKNOWN_SOURCE)
+            raise
 
     def _enter(self, source: str) -> bool:
         """Whether one more of `source` may wait; it then counts until `_leave`."""

@@ -57,6 +57,18 @@ def test_an_engine_that_is_gone_is_a_recorded_denial(tmp_path: Path) -> None:
         stack.processes.wait("opa", lambda: client.get(patient(18)).status_code == 200, "answering again")
 
 
+def test_an_engine_that_stays_away_is_denied_and_recorded_for_as_long_as_it_does(tmp_path: Path) -> None:
+    with running(tmp_path) as stack, stack.client() as client:
+        assert client.get(RECORDS).status_code == 200
+        stack.processes.kill("opa")
+        stack.processes.wait(
+            "worker", lambda: not stack.deployment.worker_ready(), "calling itself not ready"
+        )
+        denied, cached = client.get(patient(18)), client.get(RECORDS)
+        assert (denied.status_code, reason(stack, denied)) == (503, "engine_unavailable")
+        assert (cached.status_code, stack.record(cached)["cache"]) == (200, "hit")
+
+
 def test_a_follower_that_is_gone_stops_no_request(tmp_path: Path) -> None:
     with running(tmp_path) as stack, stack.client() as client:
         stack.processes.kill("follower")

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from authz.errors import Denied, EvidenceUnavailable
 from authz.pipeline import Authorizer, Decided
@@ -60,16 +61,25 @@ class Says:
 class Watcher:
     def __init__(self) -> None:
         self.seen: list[Decided] = []
+        self.left: list[str] = []
 
     def decided(self, decision: Decided) -> None:
         self.seen.append(decision)
+
+    def unheard(self, decision: Decided) -> None:
+        self.left.append(decision.record["reason_code"])
 
 
 def subject(_: Request) -> Subject:
     return Subject("a", Assurance.JWT)
 
 
-def authorizer(policy: Says, book: Book, identify: Callable[[Request], Subject] = subject) -> Authorizer:
+def authorizer(
+    policy: Says,
+    book: Book,
+    identify: Callable[[Request], Subject] = subject,
+    observer: Watcher | None = None,
+) -> Authorizer:
     return Authorizer(
         identify=identify,
         policy=policy,
@@ -78,7 +88,7 @@ def authorizer(policy: Says, book: Book, identify: Callable[[Request], Subject] 
         new_id=lambda: "019b7690-0001-7000-8000-00000000abcd",
         timeout_s=0.1,
         reply_after="bounded",
-        observer=Watcher(),
+        observer=observer or Watcher(),
     )
 
 
@@ -152,7 +162,8 @@ class Slow(Says):
 
 async def test_a_caller_that_leaves_before_there_is_a_decision_is_recorded() -> None:
     book, policy = Book(), Slow()
-    task = asyncio.create_task(authorizer(policy, book).decide(a_request(), 0.03))
+    watcher = Watcher()
+    task = asyncio.create_task(authorizer(policy, book, observer=watcher).decide(a_request(), 0.03))
     await policy.asked.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -160,18 +171,35 @@ async def test_a_caller_that_leaves_before_there_is_a_decision_is_recorded() -> 
     assert [(entry["decision"], entry["reason_code"], entry["agent_id"]) for entry in book.entries] == [
         ("deny", "caller_gone", "a")
     ]
+    assert (watcher.seen, watcher.left) == ([], ["caller_gone"])
     assert policy.timeout_s == 0.03  # what the caller has left, since it is less than the engine's timeout
 
 
 async def test_a_caller_that_leaves_while_the_record_is_written_does_not_take_it_back() -> None:
     book = Book(waits=True)
-    task = asyncio.create_task(authorizer(Says(ALLOW, cached=True), book).decide(a_request()))
+    watcher = Watcher()
+    authorizing = authorizer(Says(ALLOW, cached=True), book, observer=watcher)
+    task = asyncio.create_task(authorizing.decide(a_request()))
     while not book.entries:
         await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     assert [entry["decision"] for entry in book.entries] == ["allow"]
+    assert (watcher.seen, watcher.left) == ([], ["permitted"])
+
+
+class Breaks(Watcher):
+    def decided(self, decision: Decided) -> None:
+        raise RuntimeError("of an observer")
+
+
+async def test_a_fault_of_who_watches_changes_no_answer() -> None:
+    book = Book()
+    with capture_logs() as logs:
+        receipt = await authorizer(Says(ALLOW, cached=True), book, observer=Breaks()).decide(a_request())
+    assert (receipt.ruling.allowed, book.entries[0]["decision"]) == (True, "allow")
+    assert [(line["event"], line["error"]) for line in logs] == [("observer_failed", "RuntimeError")]
 
 
 async def test_what_fits_no_entry_is_denied_with_a_record_that_does() -> None:

@@ -42,5 +42,17 @@ def test_credentials_in_a_path_are_masked_and_ordinary_segments_stay() -> None:
     jwt = "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJ4In0.c2ln"
     assert redact_path(f"/v1/{jwt}/export") == f"/v1/{MASK}/export"
     assert redact_path("/v1/" + "a1" * 25) == f"/v1/{MASK}"
-    for path in ("/patients/12345/records", "/v1/019b7690-0001-7000-8000-000000000001", "/", ""):
+    bot, hook = "123456789:AAF-" + "x_Y1" * 8, "/services/T0AB12CDE/B0AB12CDE/aB3dE5fG7hI9jK1lM3nO5pQ7"
+    assert redact_path(f"/bot{bot}/sendMessage") == f"/bot123456789:{MASK}/sendMessage"
+    assert redact_path(hook) == f"/services/T0AB12CDE/B0AB12CDE/{MASK}"
+    assert redact_path(f"/files;token={jwt}/x") == f"/files;token={MASK}/x"
+    for path in (
+        "/patients/12345/records",
+        "/v1/019b7690-0001-7000-8000-000000000001",
+        "/reports/2024-Annual-Report-Final.pdf",
+        "/a/very/long/path/with/many/ordinary/segments/and/no/secret/in/it/1",
+        "/internationalization-and-localization-guidelines",
+        "/",
+        "",
+    ):
         assert redact_path(path) == path

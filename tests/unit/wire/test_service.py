@@ -189,6 +189,19 @@ async def test_a_caller_that_leaves_gives_its_place_back_and_is_not_answered() -
     assert scripted.refusals.seen == []
 
 
+async def test_a_caller_that_leaves_while_it_waits_for_others_is_counted() -> None:
+    scripted = Scripted(listen={"waiting": 32, "gather_ms": 20})
+    scripted.pipeline.open.clear()
+    before = [asyncio.create_task(answer(scripted, asking(f"10.0.1.{n}"))) for n in range(BUSY)]
+    await until_waiting(scripted, BUSY - 1)  # the last one waits for others
+    before[-1].cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await before[-1]
+    assert scripted.refusals.seen == [(Reason.CALLER_GONE, "unknown")]
+    scripted.pipeline.open.set()
+    assert {(await task).status.code for task in before[:-1]} == {0}
+
+
 async def test_only_decisions_count_as_latency() -> None:
     scripted = Scripted()
     await answer(scripted)
