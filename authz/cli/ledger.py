@@ -70,12 +70,16 @@ def verify(
             min=1, max=3, help="1: tree and checkpoints; 2: also chain and form; 3: also attestations."
         ),
     ] = 3,
+    sealed: Annotated[
+        bool,
+        typer.Option("--sealed", help="Nothing is verified that no checkpoint covers: for copies at rest."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Verify a ledger from its bytes on disk: exit status 0 verified, 1 not verified, 2 could not run."""
     with explained():
         pinned = trust.load(trust_file)
-        found = verifier.verify(path, pinned, level, processes=len(os.sched_getaffinity(0)))
+        found = verifier.verify(path, pinned, level, sealed=sealed, processes=len(os.sched_getaffinity(0)))
     if as_json:
         typer.echo(json.dumps(msgspec.to_builtins(found), indent=1))
     else:
@@ -92,6 +96,9 @@ def describe(found: Report) -> Iterator[str]:
     else:
         logs = "1 log" if len(found.logs) == 1 else f"{len(found.logs):,} logs"
         yield f"verified      {logs}, {entries:,} entries, level {found.level}"
+        unsealed = sum(log.unsealed for log in found.logs)
+        if unsealed:
+            yield f"              {unsealed:,} of them under no checkpoint: more may have followed them"
     for log in found.logs:
         yield ""
         yield plain(log.log or log.directory)

@@ -66,8 +66,11 @@ class Whole(Struct):
         return Extent(self.tree.size, self.torn_bytes, self.roots, self.fault is None)
 
 
-def verify(path: Path, trust: Trust, level: int = 3, *, processes: int = 1) -> Report:
+def verify(path: Path, trust: Trust, level: int = 3, *, sealed: bool = False, processes: int = 1) -> Report:
     """Judge every log at or below `path`, its segments in up to `processes` processes.
+
+    `sealed` is for a copy at rest: an entry that no checkpoint covers, and a log whose predecessor is not
+    here, are faults, since then more may have been there.
 
     Raises OSError if something cannot be read, or if there is no log at all.
     """
@@ -81,7 +84,7 @@ def verify(path: Path, trust: Trust, level: int = 3, *, processes: int = 1) -> R
     wholes = [_together(plan, islice(walks, len(share))) for plan, share in zip(plans, tasks, strict=True)]
     extents = {plan.log: whole.extent for plan, whole in zip(plans, wholes, strict=True)}
     logs = tuple(
-        _judge(plan, whole, epochs, extents, level) for plan, whole in zip(plans, wholes, strict=True)
+        _judge(plan, whole, epochs, extents, level, sealed) for plan, whole in zip(plans, wholes, strict=True)
     )
     first = next((log.fault for log in logs if log.fault), None)
     unchecked = (
@@ -189,7 +192,9 @@ def _add(whole: Whole, walked: segment.Walked) -> None:
 # -- after the walk: what belongs together
 
 
-def _judge(plan: Plan, whole: Whole, epochs: Epochs, extents: dict[str, Extent], level: int) -> LogReport:
+def _judge(
+    plan: Plan, whole: Whole, epochs: Epochs, extents: dict[str, Extent], level: int, sealed: bool
+) -> LogReport:
     fault = (
         whole.fault
         or plan.checkpoint_fault
@@ -202,6 +207,10 @@ def _judge(plan: Plan, whole: Whole, epochs: Epochs, extents: dict[str, Extent],
         claim, unable = epochs.claim(plan.opening, extents)
         fault = fault or epochs.twin(plan.opening) or claim
         unchecked += [unable] if unable else []
+        if sealed and unable:
+            fault = fault or Fault(unable, str(plan.place.path))
+    if sealed:
+        fault = fault or _uncovered(plan, whole)
     return LogReport(
         log=plan.log,
         directory=str(plan.place.path),
@@ -237,6 +246,13 @@ def _against_checkpoint(plan: Plan, whole: Whole, level: int) -> Fault | None:
     if plan.opening.log not in ("", checkpoint.log):
         return Fault("it is of another log than the entries", file)
     return None
+
+
+def _uncovered(plan: Plan, whole: Whole) -> Fault | None:
+    covered = plan.checkpoint.size if plan.checkpoint else 0
+    if covered >= whole.tree.size:
+        return None
+    return Fault(f"from seq {covered} on no checkpoint covers what is here", str(plan.place.path), 0, covered)
 
 
 def _against_directory(plan: Plan) -> Fault | None:

@@ -14,7 +14,7 @@ from authz.telemetry.histogram import SIZE_BUCKETS, Histogram, HistogramCollecto
 
 STAGES: Final = ("turn", "read", "identity", "policy", "ledger", "reply", "total")
 # Shown from the start: `increase()` does not see a series that begins with its first refusal.
-REFUSALS: Final = ("evidence_unavailable", "overloaded", "internal_error")
+REFUSALS: Final = ("evidence_unavailable", "overloaded", "internal_error", "caller_gone")
 _MAX_SERIES: Final = 256  # distinct (decision, reason) pairs: policies bring their own reason codes
 
 

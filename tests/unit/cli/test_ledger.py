@@ -54,6 +54,19 @@ def test_a_ledger_that_verifies_ends_with_0_and_says_what_was_not_checked(state:
         assert words in result.stdout, words
 
 
+def test_a_copy_at_rest_is_verified_only_where_a_checkpoint_covers_it(state: Path) -> None:
+    arguments = ("verify", state / "ledger", "--trust", state / "trust.json")
+    epoch = state / "ledger" / "worker-0" / ledgers.EPOCH
+    assert aegis(*arguments, "--sealed").exit_code == 0
+    (epoch / "checkpoint").unlink()
+    ledgers.edit(epoch, lambda entries: entries.pop())
+    living = aegis(*arguments)
+    assert (living.exit_code, living.stdout.splitlines()[1].split()[:3]) == (0, ["4", "of", "them"])
+    at_rest = aegis(*arguments, "--sealed")
+    assert at_rest.exit_code == 1
+    assert at_rest.stdout.startswith(f"NOT VERIFIED  {epoch}, seq 0: from seq 0 on no checkpoint covers")
+
+
 def test_a_fault_ends_with_1_and_is_named_by_file_line_and_seq(state: Path) -> None:
     break_entry(state)
     result = aegis("verify", state / "ledger", "--trust", state / "trust.json")
