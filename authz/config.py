@@ -230,7 +230,7 @@ class Policy(_Section):
     grace_s: float = Field(
         default=5.0,
         ge=0,
-        description="Seconds without OPA before `/readyz` says so; the worker is asked and answers all the same.",
+        description="Seconds without OPA before `/readyz` says so; the worker answers all the same.",
     )
     max_age_s: float = Field(
         default=0.0,
