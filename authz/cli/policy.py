@@ -1,4 +1,4 @@
-"""`aegis policy ...`: make a policy version, make it the active one, show what it reads.
+"""`aegis policy ...`: make a policy version, make it the active one, tell OPA of it, show what it reads.
 
 For policy authors and for `make up`. Everything lies below the state directory: the signing key in
 `keys/policy.pem`, versions in `bundles/`. A version that cannot be made ends with exit code 1 and the reason.
@@ -25,7 +25,7 @@ from authz.policy import matrix as matrices
 from authz.policy.document import FIELDS
 from authz.policy.facts import is_volatile
 from authz.policy.manifest import Analysis
-from authz.policy.signing import ensure_signing_key
+from authz.policy.signing import ensure_signing_key, public_key
 from authz.policy.version import DEFAULT_ENTRY_POINTS, analyse_source, build_bundle
 
 app = typer.Typer(no_args_is_help=True, help="Policy versions: build, activate, show what they read.")
@@ -66,6 +66,19 @@ def activate(version: str, state: State = Path("var")) -> None:
     """Make the published VERSION the one that OPA is given."""
     with _explained():
         typer.echo(bundles.activate(state / BUNDLES, version))
+
+
+@app.command("opa-config")
+def opa_config(
+    url: Annotated[
+        str, typer.Argument(help="Where the follower serves bundles, e.g. http://127.0.0.1:8282.")
+    ],
+    state: State = Path("var"),
+) -> None:
+    """Print the configuration of an OPA that takes its policy from URL, and only what our key signed."""
+    with _explained():
+        told = bundles.opa_config(url, public_key(state / SIGNING_KEY))
+        typer.echo(json.dumps(told, indent=1))
 
 
 @app.command()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from authz.cli.policy import app
-from authz.followers.bundles import active
+from authz.followers.bundles import active, opa_config
+from authz.policy.signing import ensure_signing_key
 
 REGO = """package aegis
 
@@ -44,6 +46,16 @@ def test_a_version_is_built_then_activated(source: Path, tmp_path: Path) -> None
     assert active(state / "bundles") is None
     assert run("activate", "v1", "--state", state) == (0, f"{revision}\n")
     assert active(state / "bundles") == state / "bundles" / f"{revision}.tar.gz"
+
+
+def test_opa_is_told_where_versions_are_and_whose_signature_counts(tmp_path: Path) -> None:
+    pem = ensure_signing_key(tmp_path / "keys/policy.pem")
+    code, said = run("opa-config", "http://follower:8282", "--state", tmp_path)
+    assert (code, json.loads(said)) == (0, opa_config("http://follower:8282", pem))
+
+
+def test_opa_is_told_nothing_without_a_key(tmp_path: Path) -> None:
+    assert run("opa-config", "http://follower:8282", "--state", tmp_path)[0] == 1
 
 
 def test_what_a_policy_reads_is_shown_with_what_is_odd_about_it(source: Path) -> None:
