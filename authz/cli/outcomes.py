@@ -39,5 +39,5 @@ def outcomes(
         typer.echo(json.dumps(msgspec.to_builtins(found), indent=1))
     else:
         for line in describe(found):
-            typer.echo("\n".join(map(plain, line.split("\n"))))
+            typer.echo(plain(line))
     raise typer.Exit(EXIT_BREACH if found.breaches else 0)

@@ -265,5 +265,6 @@ def describe(joined: Joined) -> Iterator[str]:
         ("without decision", joined.without_examples),
     ):
         if examples:
-            yield f"\n{title}"
+            yield ""
+            yield title
             yield from (f"  {each.log}@{each.seq}  {each.what}" for each in examples)
