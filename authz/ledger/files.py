@@ -26,6 +26,9 @@ from authz.ledger.notes import MAX_NOTE
 from authz.ledger.report import Fault
 
 MAX_DEPTH: Final = 8  # directories between a path and an epoch
+MAX_STRANGERS: Final = 32  # names in a log's directory that are said one by one
+# What a log's directory may hold besides other directories; the last one is there while a checkpoint is made.
+_OWN: Final = frozenset(("entries", "tile", "checkpoint", "disclosures", "failed", ".checkpoint.new"))
 _SEGMENT: Final = re.compile(r"[0-9]{8}\.jsonl")
 MAX_LINE: Final = MAX_ENTRY + 1  # bytes, with the newline; a longer line is read so far and lacks it
 
@@ -46,7 +49,11 @@ class Listing(Struct, frozen=True):
 
 
 def discover(path: Path) -> tuple[list[Place], list[Path]]:
-    """The logs at or below `path` in the order of their names, and the symbolic links not followed."""
+    """The logs at or below `path` in the order of their names, and the symbolic links not followed.
+
+    A log is what holds `entries` or `checkpoint`. Another one below it is found too: anybody who can write
+    here can make a directory of that name, and nothing may hide behind it.
+    """
     places: list[Place] = []
     links: list[Path] = []
     _search(path, (), places, links)
@@ -60,12 +67,20 @@ def _search(path: Path, below: tuple[str, ...], places: list[Place], links: list
         items = sorted(found, key=lambda item: item.name)
     if any(item.name in ("entries", "checkpoint") for item in items):
         places.append(Place(path, below))
-        return
+        items = [item for item in items if item.name not in ("entries", "tile", "checkpoint")]
     for item in items:
         if item.is_symlink():
             links.append(path / item.name)
         elif item.is_dir(follow_symlinks=False):
             _search(path / item.name, (*below, item.name), places, links)
+
+
+def strangers(log: Path) -> list[str]:
+    """What lies in the directory of `log` and is no part of one; at most MAX_STRANGERS names."""
+    with os.scandir(log) as found:
+        names = sorted(item.name for item in found if item.name not in _OWN and not item.is_symlink())
+    more = len(names) - MAX_STRANGERS
+    return names[:MAX_STRANGERS] + ([f"{more} more names"] if more > 0 else [])
 
 
 def segments(log: Path) -> Listing:

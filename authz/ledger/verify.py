@@ -271,6 +271,7 @@ def _torn(plan: Plan, whole: Whole, epochs: Epochs) -> Fault | None:
 def _unchecked(plan: Plan) -> list[str]:
     """What lies in the log's directory and is not looked at."""
     found = [f"entries/{name}" for name in plan.listing.others]
+    found += [f"{name}: no part of this log" for name in files.strangers(plan.place.path)]
     if (plan.place.path / "tile").exists():
         found.append("tile/: hash tiles")
     if plan.checkpoint and len(plan.checkpoint.signatures) > 1:
