@@ -176,9 +176,13 @@ class Authorizer:
             return self._append(story)
         except ValueError as error:  # what was read or said fits no entry: denied, with a record that does
             log.exception("record_impossible", error=type(error).__name__)
+        story.request = _named(story.request)
+        story.ruling = rule(story.request, _denial(Reason.INTERNAL_ERROR, "the record fits no entry"))
+        try:
+            return self._append(story)
+        except ValueError:  # not even who asked for what
             story.request = Malformed(Reason.INTERNAL_ERROR, "", trace_id=story.request.trace_id)
             story.subject = UNKNOWN
-            story.ruling = rule(story.request, _denial(Reason.INTERNAL_ERROR, "the record fits no entry"))
             return self._append(story)
 
     def _append(self, story: Decided) -> Future[Any]:
@@ -186,6 +190,23 @@ class Authorizer:
             self._new_id(), story.request, story.subject, story.ruling, self._reply_after
         )
         return self._ledger.append("decision", story.record, synced=story.ruling.synced)
+
+
+def _named(request: Request | Malformed) -> Malformed:
+    """What says which request it was, without anything else that it carried."""
+    return Malformed(
+        Reason.INTERNAL_ERROR,
+        "",
+        request_id=request.request_id,
+        method=request.method,
+        scheme=request.scheme,
+        host=request.host,
+        port=request.port,
+        source_address=request.source_address,
+        trace_id=request.trace_id,
+        parent_span_id=request.parent_span_id,
+        sampled=request.sampled,
+    )
 
 
 def _denial(reason: Reason, detail: str) -> Verdict:

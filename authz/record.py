@@ -14,6 +14,7 @@ from urllib.parse import parse_qs
 import orjson
 import rfc8785
 
+from authz import canonical
 from authz.controls.redaction import redact, redact_path
 from authz.values import MISSING, NO_CLAIMS, Claims, Malformed, Request, Ruling, Subject
 
@@ -21,7 +22,11 @@ _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _MAX_POINTERS: Final = 32
 # Claims that are members of an entry by themselves; `context` then says that they were only claimed.
 CLAIMED_IDS: Final = ("action_id", "step_id", "parent_decision_id")
-_MAX_TEXT: Final = 256  # characters of a text that the agent chose
+_MAX_TEXT: Final = 256  # bytes, as JSON, of a text that the agent or a policy chose
+_MAX_NAME: Final = 2048  # bytes, as JSON, of a subject's names: what a SPIFFE id may have
+_MAX_SCORE: Final = 2048  # bytes, as JSON
+_MAX_REDACTED: Final = 2048  # bytes, as JSON, of all pointers together
+_ESCAPED: Final = 6  # bytes, at most, that JSON takes for a character
 NO_PARAMETERS: Final = hashlib.sha256(b"{}").hexdigest()
 
 
@@ -34,14 +39,14 @@ def decision_members(
     verdict = ruling.verdict
     members: dict[str, Any] = {
         "decision_id": decision_id,
-        "agent_id": subject.agent_id,
+        "agent_id": short(subject.agent_id, _MAX_NAME),
         "identity_assurance": subject.assurance,
         "policy_version": verdict.policy_version,
         "policy_digest": verdict.policy_digest,
         "decision": ruling.decision,
         "mode": ruling.mode,
         "reason_code": ruling.reason_code,
-        "rule": verdict.rule,
+        "rule": short(verdict.rule),
         "engine": verdict.engine,
         "cache": verdict.cache,
         "evaluation_us": verdict.evaluation_us,
@@ -59,14 +64,14 @@ def decision_members(
     if verdict.evidence:
         members["evidence"] = verdict.evidence
     if verdict.score:
-        members["score"] = verdict.score
+        members["score"] = _score(verdict.score)
     if verdict.obligations:
         members["obligations"] = verdict.obligations
     if subject.chain:
-        members["parent_agent_id"] = subject.chain[0]
+        members["parent_agent_id"] = short(subject.chain[0], _MAX_NAME)
         members["agent_chain"] = subject.chain
     if subject.session_id:
-        members["session_id"] = subject.session_id
+        members["session_id"] = short(subject.session_id, _MAX_NAME)
     if isinstance(request, Request) and request.claims is not NO_CLAIMS:
         _add_claims(members, request.claims)
     _add_action(members, request, verdict.classification)
@@ -76,7 +81,7 @@ def decision_members(
 def _add_claims(members: dict[str, Any], claims: Claims) -> None:
     """What the caller says about itself, marked as that: ids beside the others, the rest in `context`."""
     ids = [name for name in CLAIMED_IDS if name in claims.values]
-    members |= {name: claims.values[name] for name in ids}
+    members |= {name: short(claims.values[name]) for name in ids}
     context: dict[str, Any] = {
         "claimed": {name: text for name, text in claims.values.items() if name not in ids},
         "claimed_ids": ids,
@@ -91,20 +96,42 @@ def _add_action(members: dict[str, Any], request: Request | Malformed, called: d
         members["tool"], members["params_hash"] = "unknown", NO_PARAMETERS
         return
     members["action"] = request.action.kind
-    members["tool"] = called.get("tool") or request.action.tool or request.action.kind
+    members["tool"] = short(called.get("tool") or request.action.tool or request.action.kind)
     for name in ("category", "sensitivity"):
         if name in called:
-            members[name] = called[name]
+            members[name] = short(called[name])
     members["params_hash"], masked = params_hash(request)
     if masked:
-        members["redacted"] = [short(pointer) for pointer in masked[:_MAX_POINTERS]]
+        members["redacted"] = _pointers(masked)
 
 
-def short(text: str) -> str:
-    """`text`, or the digest of one so long that an agent could fill an entry with it."""
-    if len(text) <= _MAX_TEXT:
+def _pointers(masked: list[str]) -> list[str]:
+    """The first of `masked`, as far as there is room, and how many more there are."""
+    named: list[str] = []
+    room = _MAX_REDACTED
+    for pointer in map(short, masked[:_MAX_POINTERS]):
+        room -= len(canonical.encode(pointer)) + 1
+        if room < 0:
+            break
+        named.append(pointer)
+    left = len(masked) - len(named)
+    return [*named, f"and {left} more"] if left else named
+
+
+def _score(score: dict[str, str]) -> dict[str, str] | str:
+    encoded = canonical.encode(score)
+    return score if len(encoded) <= _MAX_SCORE else _digest(encoded)
+
+
+def short(text: str, most: int = _MAX_TEXT) -> str:
+    """`text`, or its digest if it could fill an entry: if it has over `most` bytes as JSON."""
+    if len(text) * _ESCAPED <= most or len(canonical.encode(text)) <= most + 2:
         return text
-    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+    return _digest(text.encode())
+
+
+def _digest(data: bytes) -> str:
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
 def endpoint(request: Request | Malformed) -> str:
