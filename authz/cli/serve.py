@@ -6,6 +6,7 @@ exit status 2 and one sentence; a worker whose ledger failed ends with 3 and is 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,11 +52,26 @@ def follow(file: ConfigFile = None) -> None:
 
 
 @config.command()
-def check(file: ConfigFile = None) -> None:
+def check(
+    file: ConfigFile = None,
+    files: Annotated[bool, typer.Option("--files", help="Also read the keys, as a start does.")] = False,
+) -> None:
     """Validate the settings and the environment's overrides."""
     with explained():
-        load(file)
+        settings = load(file)
+        if files:
+            _check_files(settings)
         typer.echo(f"{file or 'defaults'}: ok")
+
+
+def _check_files(settings: Settings) -> None:
+    """Raises KeyUnusable for what would keep a worker or a follower from starting."""
+    from authz.identity.keyset import KeySet
+    from authz.ledger import keys
+
+    for key in (settings.ledger.record_key, settings.ledger.log_key):
+        keys.load(settings.path(key))
+    KeySet(settings.path(settings.identity.jwks), settings.identity.algorithms, time.time)
 
 
 @config.command()

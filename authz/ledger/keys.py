@@ -69,6 +69,8 @@ def load(path: Path) -> bytes:
             stored = os.read(descriptor, 128) if stat.S_ISREG(mode) else b""
         finally:
             os.close(descriptor)
+    except FileNotFoundError:
+        raise KeyUnusable(f"{path}: No such file: run `aegis keys generate`") from None
     except OSError as error:
         raise KeyUnusable(f"{path}: {error.strerror}") from None
     if not stat.S_ISREG(mode) or mode & 0o077:

@@ -17,6 +17,7 @@ from typing import Any, Final
 import yaml
 
 from authz.up.places import LOOPBACK
+from authz.up.processes import StartFailed
 
 AUTHORIZER: Final = "aegis"
 OUTCOMES: Final = "aegis-outcomes"
@@ -40,12 +41,15 @@ class Addresses:
 
 
 def configure(reference: Path, addresses: Addresses) -> dict[str, Any]:
-    """The configuration in `reference` with `addresses` for its own."""
+    """The configuration in `reference` with `addresses` for its own. Raises StartFailed where it has a
+    virtual host whose tunnels Envoy would refuse unasked.
+    """
     tree: dict[str, Any] = copy.deepcopy(yaml.safe_load(reference.read_text(encoding="utf-8")))
     tree["admin"]["address"]["pipe"]["path"] = str(addresses.admin)
     resources = tree["static_resources"]
     for listener in resources["listeners"]:
         listener["address"]["socket_address"] |= {"address": LOOPBACK, "port_value": addresses.listen}
+        _check_tunnels(connection_manager(listener), reference)
         _log(connection_manager(listener), addresses)
     clusters = {cluster["name"]: cluster for cluster in resources["clusters"]}
     _endpoints(clusters[AUTHORIZER], [{"pipe": {"path": str(path)}} for path in addresses.check])
@@ -59,6 +63,16 @@ def configure(reference: Path, addresses: Addresses) -> dict[str, Any]:
     if addresses.collector is not None:
         _trace(tree, yaml.safe_load((reference.parent / TRACING).read_text()), addresses.collector)
     return tree
+
+
+def _check_tunnels(manager: dict[str, Any], reference: Path) -> None:
+    """Only a `connect_matcher` matches CONNECT. Without one Envoy answers 404 itself: nothing is recorded."""
+    for host in manager["route_config"]["virtual_hosts"]:
+        if not any("connect_matcher" in route["match"] for route in host["routes"]):
+            raise StartFailed(
+                f"{reference}: virtual host {host['name']} has no route with a connect_matcher: a CONNECT to "
+                "it would leave no record. rego/README.md shows a whole virtual host"
+            )
 
 
 def _log(manager: dict[str, Any], addresses: Addresses) -> None:

@@ -156,3 +156,14 @@ async def test_a_worker_whose_ledger_another_one_holds_does_not_start(worker: Wo
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1] == f"{worker.root}: another process writes this ledger"
     assert len(worker.epochs) == 1
+
+
+@pytest.mark.parametrize("missing", ["record.key", "log.key", "agents.jwks.json"])
+def test_config_check_reads_the_files_that_a_start_needs(tmp_path: Path, missing: str) -> None:
+    whole = written(tmp_path, f"state: {state_with(tmp_path)}\n")
+    assert aegis("config", "check", "-c", whole, "--files").exit_code == 0
+    (tmp_path / "var/keys" / missing).unlink()
+    assert aegis("config", "check", "-c", whole).exit_code == 0
+    done = aegis("config", "check", "-c", whole, "--files")
+    assert (done.exit_code, missing in done.stderr) == (2, True)
+    assert ("run `aegis keys generate`" in done.stderr) is missing.endswith(".key")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from authz.cli.policy import app
-from authz.followers.bundles import active, opa_config
+from authz.config import Settings
+from authz.followers.bundles import active, opa_command, opa_config
 from authz.policy.signing import ensure_signing_key
 
 REGO = """package aegis
@@ -38,13 +40,14 @@ def run(*arguments: object) -> tuple[int, str]:
 
 def test_a_version_is_built_then_activated(source: Path, tmp_path: Path) -> None:
     state = tmp_path / "state"
-    code, said = run("build", source, "--version", "v1", "--state", state)
+    state.mkdir()
+    code, said = run("build", source, "--version", "v1.0.0", "--state", state)
     assert code == 0
-    revision = said.splitlines()[0]
-    assert revision.startswith("v1+")
+    assert "keys/policy.pem: made" in said
+    revision = next(line for line in said.splitlines() if line.startswith("v1.0.0+"))
     assert "not cached: time.now_ns" in said
     assert active(state / "bundles") is None
-    assert run("activate", "v1", "--state", state) == (0, f"{revision}\n")
+    assert run("activate", "v1.0.0", "--state", state) == (0, f"{revision}\n")
     assert active(state / "bundles") == state / "bundles" / f"{revision}.tar.gz"
 
 
@@ -70,7 +73,7 @@ def test_what_a_policy_reads_is_shown_with_what_is_odd_about_it(source: Path) ->
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("build", "SOURCE", "--version", "v1", "--entry", "aegis/decisio"),
+        ("build", "SOURCE", "--version", "v1.0.0", "--entry", "aegis/decisio"),
         ("facts", "SOURCE", "--entry", "aegis/decisio"),
     ],
 )
@@ -86,3 +89,52 @@ def test_a_version_that_is_not_published_is_not_activated(tmp_path: Path) -> Non
     code, said = run("activate", "v9", "--state", tmp_path)
     assert code == 1
     assert "v9 is not published" in said
+
+
+@pytest.mark.parametrize("command", ["build", "activate", "opa-config", "matrix"])
+def test_a_state_directory_that_is_not_there_is_refused_and_not_made(
+    source: Path, tmp_path: Path, command: str
+) -> None:
+    nowhere = tmp_path / "vra"
+    arguments = {"build": (source, "--version", "v1.0.0"), "activate": ("v1.0.0",)}.get(command, ())
+    code, said = run(command, *arguments, "--state", nowhere)
+    assert code == 1
+    assert said.startswith(f"{nowhere}: no such state directory; `aegis keys generate` makes one")
+    assert not nowhere.exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["1.4.0", "v1", "v1.4", "V1.4.0", "v1.4.0-", "v01.4.0", "v1.4.0+a", "v1.4.0 "]
+)
+def test_a_name_that_is_no_version_publishes_nothing(source: Path, tmp_path: Path, name: str) -> None:
+    code, said = run("build", source, "--version", name, "--state", tmp_path)
+    assert code == 1
+    assert "a version is named vN.N.N" in said
+    assert {path.name for path in tmp_path.iterdir()} == {"rego"}
+
+
+@pytest.mark.parametrize("name", ["v1.4.0-rc.1", "v0.0.10-2"])
+def test_a_version_may_have_a_suffix(source: Path, tmp_path: Path, name: str) -> None:
+    assert run("build", source, "--version", name, "--state", tmp_path)[0] == 0
+
+
+def test_versions_are_where_the_settings_say(source: Path, tmp_path: Path) -> None:
+    file = tmp_path / "aegis.yaml"
+    file.write_text(f"state: {tmp_path}\nfollower:\n  bundle_directory: published\n")
+    assert run("build", source, "--version", "v1.0.0", "--config", file)[0] == 0
+    assert run("activate", "v1.0.0", "--config", file)[0] == 0
+    assert active(tmp_path / "published") is not None
+    assert not (tmp_path / "bundles").exists()
+
+
+def test_what_opa_is_told_is_what_the_settings_say(tmp_path: Path) -> None:
+    file = tmp_path / "aegis.yaml"
+    file.write_text(f"state: {tmp_path}\nfollower:\n  bundles: 127.0.0.1:8999\n")
+    code, said = run("opa-config", "--config", file)
+    assert (code, "the first `aegis policy build` makes it" in said) == (1, True)
+    public = ensure_signing_key(tmp_path / "keys/policy.pem")
+    code, said = run("opa-config", "--config", file)
+    assert (code, json.loads(said)) == (0, opa_config("http://127.0.0.1:8999", public))
+    code, said = run("opa-config", "--config", file, "--command", tmp_path / "opa.json")
+    socket = tmp_path / Settings().policy.opa_socket
+    assert (code, shlex.split(said)) == (0, opa_command(socket, tmp_path / "opa.json"))

@@ -12,6 +12,7 @@ import yaml
 from authz.config import Settings
 from authz.up import gateway
 from authz.up.deployment import ROOT, program
+from authz.up.processes import StartFailed
 
 REFERENCES = sorted((ROOT / "envoy").glob("*.yaml"))
 FORWARD = ROOT / "envoy/forward-proxy.yaml"
@@ -181,3 +182,15 @@ def test_both_references_read_requests_alike() -> None:
             each for each in settings["http_filters"] if each["name"].endswith(("ext_authz", "router"))
         ]
     assert one == other
+
+
+@pytest.mark.parametrize("file", REFERENCES, ids=lambda path: path.stem)
+def test_a_virtual_host_without_a_route_for_connect_is_refused_by_name(file: Path, tmp_path: Path) -> None:
+    tree = yaml.safe_load(file.read_text())
+    host = manager(tree)["route_config"]["virtual_hosts"][0]
+    host["routes"] = [route for route in host["routes"] if "connect_matcher" not in route["match"]]
+    edited = tmp_path / "edited.yaml"
+    gateway.write(tree, edited)
+    addresses = gateway.Addresses(1, check=[tmp_path], admin=tmp_path, access_log=tmp_path)
+    with pytest.raises(StartFailed, match=f"edited.yaml: virtual host {host['name']} has no route"):
+        gateway.configure(edited, addresses)
