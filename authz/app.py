@@ -24,6 +24,8 @@ import uuid_utils
 from authz import __version__
 from authz.config import Settings
 from authz.identity.jwt import Identifier
+from authz.identity.sources import SourceTags
+from authz.ledger import keys as key_files
 from authz.ledger.opening import open_ledger
 from authz.ledger.writer import LedgerWriter, Observed
 from authz.pipeline import Authorizer, Observer
@@ -177,6 +179,7 @@ class Worker:
             timeout_s=settings.policy.timeout_ms / 1000,
             reply_after=settings.ledger.reply_after,
             observer=observer,
+            source_tag=SourceTags(key_files.ensure(settings.path(settings.identity.source_key))).tag,
         )
         return Service(settings, authorizer, self.metrics, self.ledger.count_refusal)
 

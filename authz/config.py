@@ -197,6 +197,11 @@ class Identity(_Section):
         description="With `trust_xfcc`: SPIFFE ids of proxies before Envoy, which speak for their clients "
         "and are no agents themselves.",
     )
+    source_key: Path = Field(
+        default=Path("keys/source.key"),
+        description="32 bytes as hex, mode 0600, made when missing: records name a client's address by a tag "
+        "that only this key ties to it. The same for all workers.",
+    )
     development_header: str = Field(
         default="", description="Name of an unverified agent-id header; development only, assurance `header`."
     )

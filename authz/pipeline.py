@@ -103,6 +103,7 @@ class Authorizer:
         timeout_s: float,
         reply_after: str,
         observer: Observer,
+        source_tag: Callable[[str], str] = lambda address: "",
     ) -> None:
         self._identify = identify
         self._policy = policy
@@ -112,6 +113,7 @@ class Authorizer:
         self._timeout_s = timeout_s
         self._reply_after = reply_after
         self._observer = observer
+        self._source_tag = source_tag
 
     async def decide(self, request: Request | Malformed, time_left_s: float = math.inf) -> Receipt:
         """Decide and record; the Receipt says what was ruled and where its record is.
@@ -187,7 +189,12 @@ class Authorizer:
 
     def _append(self, story: Decided) -> Future[Any]:
         story.record = decision_members(
-            self._new_id(), story.request, story.subject, story.ruling, self._reply_after
+            self._new_id(),
+            story.request,
+            story.subject,
+            story.ruling,
+            self._reply_after,
+            source=self._source_tag(story.request.source_address),
         )
         return self._ledger.append("decision", story.record, synced=story.ruling.synced)
 

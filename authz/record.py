@@ -31,10 +31,16 @@ NO_PARAMETERS: Final = hashlib.sha256(b"{}").hexdigest()
 
 
 def decision_members(
-    decision_id: str, request: Request | Malformed, subject: Subject, ruling: Ruling, reply_after: str
+    decision_id: str,
+    request: Request | Malformed,
+    subject: Subject,
+    ruling: Ruling,
+    reply_after: str,
+    *,
+    source: str = "",
 ) -> dict[str, Any]:
     """The members of one decision. `span_id` is the last half of `decision_id`, so that a span and its
-    record name each other.
+    record name each other. `source` is the tag of the client's address (`identity/sources.py`).
     """
     verdict = ruling.verdict
     members: dict[str, Any] = {
@@ -70,6 +76,12 @@ def decision_members(
     if subject.chain:
         members["parent_agent_id"] = short(subject.chain[0], _MAX_NAME)
         members["agent_chain"] = subject.chain
+    if subject.key:
+        members["identity_key"] = short(subject.key)
+    if subject.principal:
+        members["identity_principal"] = subject.principal
+    if source:
+        members["identity_source"] = source
     if subject.session_id:
         members["session_id"] = short(subject.session_id, _MAX_NAME)
     if isinstance(request, Request) and request.claims is not NO_CLAIMS:
