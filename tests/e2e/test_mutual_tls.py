@@ -63,7 +63,11 @@ class Secured:
     check: int
 
     def get(
-        self, own: Certificate | None, headers: Mapping[str, str] | None = None, port: int = 0
+        self,
+        own: Certificate | None,
+        headers: Mapping[str, str] | None = None,
+        port: int = 0,
+        target: str = f"GET {RECORDS}",
     ) -> tuple[int, dict[str, Any]]:
         """Status, and the record that the answer names ({} for none)."""
         context = ssl.create_default_context(cafile=str(self.site.ca.own.certificate))
@@ -76,7 +80,7 @@ class Secured:
         ):
             client = http.client.HTTPConnection(HOST)
             client.sock = secured
-            client.request("GET", RECORDS, headers=dict(headers or {}))
+            client.request(*target.split(), headers=dict(headers or {}))
             answer = client.getresponse()
             answer.read()
             client.close()
@@ -92,6 +96,13 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
     tree = yaml.safe_load(agents.read_text())
     tree["clinical-agent"]["identities"] = [CLINICAL]
     agents.write_text(yaml.safe_dump(tree))
+    tools = policy / "tools/data.yaml"
+    tree = yaml.safe_load(tools.read_text())
+    tree["ehr.delete"] |= {
+        "category": "credential_change",
+        "sensitivity": "internal",
+    }  # a row that wants mtls
+    tools.write_text(yaml.safe_dump(tree))
     sections = {"listen": site.listen(port), "identity": {"trust_domains": ["aegis.example"]}}
     with running(root / "var", policy=policy, envoy=False, **sections) as stack:
         stack.deployment.start_envoy(site.gateway(stack.deployment.gateway(), port))
@@ -122,6 +133,28 @@ def test_a_certificate_that_policy_does_not_know_is_an_agent_without_permissions
     status, record = secured.get(secured.site.ca.sign("new", f"{DOMAIN}/ns/clinic/sa/new"))
     assert (status, record["reason_code"]) == (403, "agent_unknown")
     assert record["agent_id"] == f"{DOMAIN}/ns/clinic/sa/new"
+
+
+def test_a_row_of_the_matrix_that_wants_mtls_takes_a_certificate_and_no_token_alone(
+    secured: Secured,
+) -> None:
+    stack, port = secured.stack, Ports.free().envoy
+    addresses = stack.deployment.addresses(port, "envoy-plain", upstream=stack.upstream.port)
+    tree = secured.site.gateway(gateway.configure(GATEWAY, addresses), secured.check)
+    for listener in tree["static_resources"]["listeners"]:
+        del listener["filter_chains"][0]["transport_socket"]
+    stack.deployment.start_envoy(tree, "envoy-plain")
+    headers = {
+        "x-aegis-agent-token": stack.issuer.token("clinical-agent", sid="s-1"),
+        "x-aegis-action-id": "a-1",
+    }
+    lines = "\n".join(f"{name}: {value}" for name, value in headers.items())
+    status, answered, _ = stack.raw(f"DELETE /patients/17 HTTP/1.1\nhost: {HOST}\n{lines}", port=port)
+    weak = stack.record_of(answered)
+    assert (status, weak["reason_code"], weak["identity_assurance"]) == (403, "assurance_too_low", "jwt")
+    status, strong = secured.get(secured.site.clinical, headers, target="DELETE /patients/17")
+    assert (status, strong["reason_code"], strong["identity_assurance"]) == (403, "approval_required", "mtls")
+    assert strong["rule"] == weak["rule"] == "matrix/credential_change/internal"
 
 
 def test_a_forwarded_certificate_of_the_agents_own_making_is_ignored(secured: Secured) -> None:
