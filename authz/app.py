@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
 import shutil
 import signal
 import time
@@ -23,6 +24,7 @@ import uuid_utils
 
 from authz import __version__
 from authz.config import Settings
+from authz.identity.jwks import open_keys
 from authz.identity.jwt import Identifier
 from authz.identity.sources import SourceTags
 from authz.ledger import keys as key_files
@@ -95,9 +97,11 @@ class Worker:
         spans = self._spans()
         if spans is not None:
             stack.callback(spans.close)
+        keys = open_keys(settings.identity, settings.state, time.time)
+        stack.callback(keys.close)
         self.identifier = Identifier(
             settings.identity,
-            jwks=settings.path(settings.identity.jwks),
+            keys=keys,
             protected=settings.protected,
             wall=time.time,
             same=lambda: self.policy.identities,
@@ -152,6 +156,8 @@ class Worker:
             reasons.append("starting")
         if self._stopping.is_set():
             reasons.append("stopping")
+        if math.isinf(self.identifier.keys_age_s):
+            reasons.append("identity: no key set was read yet")
         if not self.ledger.healthy:
             reasons.append("ledger: records cannot be written")
         return reasons
@@ -208,7 +214,9 @@ class Worker:
         yield "aegis_policy_age_seconds", "Since the worker saw the active version.", policy.age_s, {}
         yield "aegis_policy_staleness_seconds", "Since OPA said what is active.", policy.staleness_s, {}
         keys_age = self.identifier.keys_age_s
-        yield "aegis_identity_keys_age_seconds", "Since the key file was last read whole.", keys_age, {}
+        yield "aegis_identity_keys_age_seconds", "Since the key set was last read whole.", keys_age, {}
+        keys_bad = float(bool(self.identifier.keys_problem))
+        yield "aegis_identity_keys_problem", "1 while the key set cannot be read.", keys_bad, {}
         for name, server in (("check", self.server), ("outcomes", self.listener)):
             if server and (tls := server.tls):
                 listener, problem = {"listener": name}, float(bool(tls.problem))

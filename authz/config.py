@@ -6,9 +6,11 @@ file and the environment.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -17,6 +19,7 @@ from authz.values import Assurance
 _PINNED = re.compile(
     r"spiffe://[a-z0-9._-]{1,255}(/[A-Za-z0-9._-]+)+|dns:[a-z0-9._-]{1,253}|sha256:[0-9a-f]{64}"
 )
+_PLAIN = re.compile(r"[\x21-\x7e]{1,2048}")
 _HOST_PORT = re.compile(r"(?:[^][:\s]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
 
 OriginPart = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,126}$")]
@@ -69,6 +72,27 @@ def _pinned(text: str) -> str:
     return text
 
 
+def _key_url(text: str) -> str:
+    """Whoever can answer in the issuer's place decides who is believed."""
+    if not text:
+        return text
+    url = urlsplit(text)
+    if not url.hostname or url.username is not None or url.fragment or not _PLAIN.fullmatch(text):
+        raise ValueError("not https://HOST[:PORT]/PATH")
+    _ = url.port  # raises ValueError beyond 65535
+    if url.scheme == "http":
+        try:
+            loopback = ipaddress.ip_address(url.hostname).is_loopback
+        except ValueError:
+            loopback = False
+        if not loopback:
+            raise ValueError("http only with a loopback address: https elsewhere")
+    elif url.scheme != "https":
+        raise ValueError("neither https nor http")
+    return text
+
+
+KeyUrl = Annotated[str, AfterValidator(_key_url)]
 Pinned = Annotated[str, AfterValidator(_pinned)]
 TrustDomain = Annotated[str, Field(pattern=r"^[a-z0-9._-]{1,255}$")]
 
@@ -162,16 +186,40 @@ class Identity(_Section):
         default=Path("keys/agents.jwks.json"),
         description="JWK set with the public keys that sign agents' tokens (relative to `state`).",
     )
+    jwks_url: KeyUrl = Field(
+        default="",
+        description="URL of the issuer's JWK set, used instead of `jwks`: https, or http on a loopback "
+        "address. Fetched in the background; no redirects, no proxy.",
+    )
+    jwks_ca: Path | None = Field(
+        default=None, description="CAs for `jwks_url`, PEM (relative to `state`); unset: the system's."
+    )
+    jwks_refresh_s: float = Field(
+        default=300.0,
+        ge=1,
+        le=86400,
+        description="Longest time between two requests to `jwks_url`, seconds; its Cache-Control may "
+        "make it shorter.",
+    )
+    jwks_early_s: float = Field(
+        default=30.0,
+        ge=1,
+        le=3600,
+        description="Shortest time between them, whatever Cache-Control says and however many tokens name "
+        "unknown keys, seconds.",
+    )
+    jwks_timeout_s: float = Field(default=5.0, gt=0, le=60, description="For one request, seconds.")
     keys_max_age_s: float = Field(
         default=3600.0,
         ge=0,
-        description="Deny `identity_keys_stale` when `jwks` could not be read for so long, seconds; "
-        "0: never.",
+        description="Deny `identity_keys_stale` when the keys could not be read for so long, seconds; "
+        "0: never. Longer than `jwks_refresh_s`.",
     )
     issuer: str = Field(default="https://agents.aegis.test", description="Required `iss`.")
     audience: str = Field(default="aegis", description="Required `aud`.")
-    algorithms: tuple[Literal["EdDSA", "ES256"], ...] = Field(
-        default=("EdDSA", "ES256"), description="Accepted `alg`; each key is used with one algorithm only."
+    algorithms: tuple[Literal["EdDSA", "ES256", "RS256"], ...] = Field(
+        default=("EdDSA", "ES256", "RS256"),
+        description="Accepted `alg`; each key is used with one algorithm only.",
     )
     skew_s: int = Field(
         default=30, ge=0, le=300, description="Clock skew allowed on exp, nbf and iat, seconds."
@@ -209,6 +257,16 @@ class Identity(_Section):
         default=Assurance.JWT,
         description="Weaker subjects are denied `identity_assurance` before policy is asked.",
     )
+
+    @model_validator(mode="after")
+    def _refreshed_in_time(self) -> Identity:
+        if self.jwks_url and 0 < self.keys_max_age_s <= self.jwks_refresh_s:
+            raise ValueError(
+                "keys_max_age_s: not longer than jwks_refresh_s, so that keys would always expire"
+            )
+        if self.jwks_early_s > self.jwks_refresh_s:
+            raise ValueError("jwks_early_s: longer than jwks_refresh_s")
+        return self
 
 
 class Policy(_Section):

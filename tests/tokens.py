@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import jwt
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
-from jwt.algorithms import ECAlgorithm, OKPAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from authz.config import Identity
 from authz.identity.jwt import Identifier
+from authz.identity.keyset import KeySet
 from authz.testing import a_request
 from authz.values import Request
 
@@ -36,8 +37,11 @@ class Issuer:
 
     def __init__(self, kid: str = "key-1", algorithm: str = "EdDSA") -> None:
         self.kid, self.algorithm = kid, algorithm
-        if algorithm == "EdDSA":
-            self.private: Any = ed25519.Ed25519PrivateKey.generate()
+        if algorithm == "RS256":
+            self.private: Any = rsa.generate_private_key(65537, 2048)
+            public = RSAAlgorithm.to_jwk(self.private.public_key(), as_dict=True)
+        elif algorithm == "EdDSA":
+            self.private = ed25519.Ed25519PrivateKey.generate()
             public = OKPAlgorithm.to_jwk(self.private.public_key(), as_dict=True)
         else:
             self.private = ec.generate_private_key(ec.SECP256R1())
@@ -93,7 +97,12 @@ def an_identifier(
     same: Callable[[], dict[str, str]] = dict,
     **settings: Any,
 ) -> Identifier:
-    return Identifier(Identity(**settings), jwks=file, protected=protected, wall=clock, same=same)
+    return with_keys(Identity(**settings), file, clock, protected=protected, same=same)
+
+
+def with_keys(settings: Identity, file: Path, clock: Callable[[], float], **how: Any) -> Identifier:
+    keys = KeySet(file, settings.algorithms, clock)
+    return Identifier(settings, keys=keys, wall=clock, **({"protected": True} | how))
 
 
 def presenting(token: str, **headers: str) -> Request:

@@ -22,6 +22,7 @@ from msgspec import Struct
 
 from authz._pb.aegis_ext_authz_pb2 import CheckRequest, CheckResponse
 from authz.config import Settings
+from authz.identity.jwks import open_keys
 from authz.identity.jwt import Identifier
 from authz.ledger import keys
 from authz.ledger.journal import Disk
@@ -93,7 +94,7 @@ class CheckWorker:
         self.answers: list[Answer] = []
         self.identifier = Identifier(
             settings.identity,
-            jwks=settings.path(settings.identity.jwks),
+            keys=open_keys(settings.identity, settings.state, time.time),
             protected=settings.protected,
             wall=time.time,
         )

@@ -19,9 +19,9 @@ from __future__ import annotations
 
 import hashlib
 import re
+import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from jwt import PyJWS, PyJWTError
@@ -30,12 +30,11 @@ from msgspec.structs import replace
 from authz import exact_json
 from authz.config import Identity
 from authz.errors import Denied
-from authz.identity import spiffe, xfcc
-from authz.identity.keyset import KeySet
+from authz.identity.certificates import Certificates
+from authz.identity.keyset import Keys
 from authz.values import UNKNOWN, Assurance, Reason, Request, Subject
 
 TOKEN_HEADER: Final = "x-aegis-agent-token"  # noqa: S105  a header's name
-XFCC: Final = "x-forwarded-client-cert"
 MAX_TOKEN: Final = 8192  # characters; claims are bounded by it
 MAX_CHAIN: Final = 8
 _CLAIMS_DEPTH: Final = 16
@@ -64,23 +63,23 @@ class Identifier:
         self,
         settings: Identity,
         *,
-        jwks: Path,
+        keys: Keys,
         protected: bool,
         wall: Callable[[], float],
         same: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
         """`protected`: nobody but Envoy can reach us. `wall` gives seconds since 1970. `same` gives the
-        agents' names by their other identities, as the active policy has them. Raises KeyUnusable.
+        agents' names by their other identities, as the active policy has them.
         """
         self._settings = settings
         self._wall = wall
-        self._keys = KeySet(jwks, settings.algorithms, wall)
+        self._keys = keys
+        self._oldest_s = settings.keys_max_age_s or sys.float_info.max  # keys never read are older than that
         self._jws = PyJWS(algorithms=list(settings.algorithms))
         self._verified: OrderedDict[bytes, _Verified] = OrderedDict()
         self._named_by = settings.development_header.lower()
         self._same = same
-        self._domains = frozenset(settings.trust_domains)
-        self._proxies = frozenset(settings.xfcc_proxies)
+        self._certificates = Certificates(settings)
         self._by_certificate = Assurance.MTLS if protected else Assurance.NONE
         self._by_token = Assurance.JWT if protected else Assurance.NONE
         self._by_header = Assurance.HEADER if protected else Assurance.NONE
@@ -88,16 +87,16 @@ class Identifier:
 
     @property
     def keys_problem(self) -> str:
-        """Why the key file cannot be used as it is now (the keys of before are), "" when it can."""
+        """Why the key set cannot be used as it is now (the keys of before are), "" when it can."""
         return self._keys.problem
 
     @property
     def keys_age_s(self) -> float:
-        """Seconds since the keys were last known to be what the file says."""
+        """Seconds since the keys were last known to be what file or URL say; infinite before that."""
         return self._keys.age_s
 
     def refresh(self) -> None:
-        """Follow the key file. Tokens verified with other keys than today's are forgotten."""
+        """Follow the key set. Tokens verified with other keys than today's are forgotten."""
         if self._keys.refresh():
             self._verified.clear()
 
@@ -113,7 +112,7 @@ class Identifier:
             subject = self._named(request.headers[self._named_by], subject)
         if subject is not None and (same := self._same()):
             subject = _renamed(subject, same)
-        if self._domains:
+        if self._certificates:
             subject = self._certified(request, subject)
         if subject is None:
             raise Denied(Reason.IDENTITY_MISSING, "no credential")
@@ -146,7 +145,7 @@ class Identifier:
 
     def _certified(self, request: Request, subject: Subject | None) -> Subject | None:
         """`subject` as the client certificate confirms it, or the workload that it names."""
-        workload = self._workload(request)
+        workload = self._certificates.workload(request)
         if not workload:
             return subject
         name = self._same().get(workload, workload)
@@ -159,34 +158,12 @@ class Identifier:
             )
         return replace(subject, assurance=self._by_certificate, principal=workload)
 
-    def _workload(self, request: Request) -> str:
-        """The SPIFFE id that the transport establishes, "" when it establishes none."""
-        found = request.principal
-        if self._settings.trust_xfcc and XFCC in request.headers:
-            try:
-                forwarded = xfcc.last_uri(request.headers[XFCC])
-            except ValueError as error:
-                raise Denied(Reason.IDENTITY_INVALID, f"{XFCC}: {error}") from None
-            if found and found != forwarded and found not in self._proxies:
-                raise Denied(Reason.IDENTITY_AMBIGUOUS, f"{XFCC} names another client than the connection")
-            found = forwarded
-        if not found or found in self._proxies:
-            return ""
-        try:
-            domain = spiffe.trust_domain(found)
-        except ValueError as error:
-            raise Denied(Reason.IDENTITY_INVALID, f"client certificate: {error}") from None
-        if domain not in self._domains:
-            raise Denied(Reason.IDENTITY_INVALID, "client certificate: of a trust domain that is not ours")
-        return found
-
     def _verify(self, token: str) -> Subject:
         """The subject of a token that is valid now."""
         if len(token) > MAX_TOKEN or not token.isascii():
             raise Denied(Reason.IDENTITY_INVALID, "token: too long, or not ASCII")
-        limit = self._settings.keys_max_age_s
-        if limit and self._keys.age_s > limit:
-            raise Denied(Reason.IDENTITY_KEYS_STALE, "the key file could not be read for too long")
+        if self._keys.age_s > self._oldest_s:
+            raise Denied(Reason.IDENTITY_KEYS_STALE, "the keys could not be read for too long")
         digest = hashlib.sha256(token.encode()).digest()
         verified = self._verified.get(digest)
         if verified is None:
@@ -218,6 +195,7 @@ class Identifier:
             header = self._jws.get_unverified_header(token)
             key = self._keys.keys.get(_kid(header))
             if key is None:
+                self._keys.missing()
                 raise Denied(Reason.IDENTITY_INVALID, "token: no such key")
             payload = self._jws.decode_complete(token, key, [key.algorithm_name])["payload"]
         except PyJWTError:

@@ -1,12 +1,13 @@
 """The public keys that sign agents' tokens, from one file that may change while we run.
 
 In: a JWK set (RFC 7517). Out: for every `kid` one key with exactly one algorithm. Called by `jwt.py`, never
-on a request's way. Keys that this version cannot use (RSA, encryption, algorithms that are turned off) are
-left out; a file that is wrong in itself is unusable as a whole: at the start that is an error, later the keys
-of before stay, `problem` says why, and `age_s` grows until nobody is believed any more.
+on a request's way. Keys that this version cannot use (encryption, algorithms that are turned off) are left
+out; a file that is wrong in itself is unusable as a whole: at the start that is an error, later the keys of
+before stay, `problem` says why, and `age_s` grows until nobody is believed any more.
 
     Ed25519  {"kty": "OKP", "crv": "Ed25519", "kid": "...", "x": "..."}                     EdDSA
     P-256    {"kty": "EC", "crv": "P-256", "kid": "...", "x": "...", "y": "..."}            ES256
+    RSA      {"kty": "RSA", "kid": "...", "n": "...", "e": "AQAB"}                          RS256
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import re
 import stat
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import structlog
 from jwt import PyJWK, PyJWTError
@@ -38,10 +39,30 @@ _SETTLED_S: Final = 2.0
 _ALGORITHMS: Final = {
     "OKP Ed25519": ("EdDSA", ("EdDSA", "Ed25519")),
     "EC P-256": ("ES256", ("ES256",)),
+    "RSA": ("RS256", ("RS256",)),
 }
+# One RSA key may stand in a set once for each of these (RFC 7518 sections 3.1 and 4.1): not ours.
+_OTHER_RSA: Final = frozenset("RS384 RS512 PS256 PS384 PS512 RSA1_5 RSA-OAEP RSA-OAEP-256".split())
+RSA_BITS: Final = range(2048, 8193)  # less is broken (RFC 7518 section 3.3), more is slow to verify
+_EXPONENTS: Final = range(65537, 1 << 33)
+_NUMBER: Final = re.compile(r"[A-Za-z0-9_-]{1,1400}")
 _COORDINATE: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 
 _State = tuple[int, ...]  # of a file: equal as long as it was not touched
+
+
+class Keys(Protocol):
+    """Keys that are followed: from a file (`KeySet`) or a URL (`jwks.RemoteKeys`)."""
+
+    keys: dict[str, PyJWK]
+
+    @property
+    def problem(self) -> str: ...
+    @property
+    def age_s(self) -> float: ...
+    def refresh(self) -> bool: ...
+    def missing(self) -> None: ...
+    def close(self) -> None: ...
 
 
 class KeySet:
@@ -55,7 +76,7 @@ class KeySet:
         self._seen: _State | None = None
         self._digest = b""
         self.keys: dict[str, PyJWK] = {}
-        self.problem = ""
+        self._problem = ""
         self._fresh_at = wall()
         self._read()
 
@@ -63,6 +84,17 @@ class KeySet:
     def age_s(self) -> float:
         """Seconds since the keys were last known to be what the file says."""
         return self._wall() - self._fresh_at
+
+    @property
+    def problem(self) -> str:
+        """Why the file cannot be used as it is now, "" when it can."""
+        return self._problem
+
+    def missing(self) -> None:
+        """A token named a key that is not there: the file is looked at often enough."""
+
+    def close(self) -> None:
+        """Nothing is held open."""
 
     def refresh(self) -> bool:
         """Look at the file again; True if `keys` changed. Never raises: see `problem`."""
@@ -73,14 +105,14 @@ class KeySet:
             return self._keep(f"{self._file}: {error.strerror}")
         except KeyUnusable as error:
             return self._keep(str(error))
-        if not self.problem:
+        if not self._problem:
             self._fresh_at = self._wall()
         return changed
 
     def _keep(self, why: str) -> bool:
-        if why != self.problem:
+        if why != self._problem:
             log.error("agent_keys_unusable", why=why, kept=len(self.keys))
-        self.problem = why
+        self._problem = why
         return False
 
     def _read(self) -> bool:
@@ -95,7 +127,7 @@ class KeySet:
             self.keys = parse_keys(content, self._algorithms, str(self._file))
             self._digest = digest
             log.info("agent_keys_read", file=str(self._file), keys=len(self.keys))
-        self.problem = ""
+        self._problem = ""
         self._fresh_at = self._wall()
         return changed
 
@@ -157,13 +189,16 @@ def _algorithm(jwk: Any, here: str) -> str:
         raise KeyUnusable(f"{here}: not an object")
     if "d" in jwk or "k" in jwk:
         raise KeyUnusable(f"{here}: a private or secret key, and this file is for public ones")
-    kind = f"{jwk.get('kty')} {jwk.get('crv')}"
+    kind = "RSA" if jwk.get("kty") == "RSA" else f"{jwk.get('kty')} {jwk.get('crv')}"
     uses = jwk.get("key_ops", ["verify"])
     if kind not in _ALGORITHMS or jwk.get("use", "sig") != "sig" or uses != ["verify"]:
         return ""
     algorithm, names = _ALGORITHMS[kind]
-    if jwk.get("alg", algorithm) not in names:
-        raise KeyUnusable(f"{here}: its alg does not fit its curve")
+    named = jwk.get("alg", algorithm)
+    if kind == "RSA" and isinstance(named, str) and named in _OTHER_RSA:
+        return ""
+    if named not in names:
+        raise KeyUnusable(f"{here}: its alg does not fit its {'type' if kind == 'RSA' else 'curve'}")
     return algorithm
 
 
@@ -175,6 +210,8 @@ def _kid(jwk: dict[str, Any], here: str) -> str:
 
 
 def _public(jwk: dict[str, Any], algorithm: str, here: str) -> PyJWK:
+    if jwk["kty"] == "RSA":
+        return _rsa(jwk, algorithm, here)
     coordinates = [jwk.get(name) for name in ("x", "y") if name in jwk or jwk["kty"] == "EC"]
     if not all(isinstance(text, str) and _COORDINATE.fullmatch(text) for text in coordinates):
         raise KeyUnusable(f"{here}: a coordinate is not 32 bytes in base64url")
@@ -182,3 +219,18 @@ def _public(jwk: dict[str, Any], algorithm: str, here: str) -> PyJWK:
         return PyJWK(jwk, algorithm)
     except (PyJWTError, ValueError):
         raise KeyUnusable(f"{here}: not a point on its curve") from None
+
+
+def _rsa(jwk: dict[str, Any], algorithm: str, here: str) -> PyJWK:
+    if not all(isinstance(jwk.get(name), str) and _NUMBER.fullmatch(jwk[name]) for name in ("n", "e")):
+        raise KeyUnusable(f"{here}: n or e is not a number in base64url")
+    try:
+        made = PyJWK(jwk, algorithm)
+    except (PyJWTError, ValueError):
+        raise KeyUnusable(f"{here}: not an RSA key") from None
+    numbers = made.key.public_numbers()
+    if numbers.n.bit_length() not in RSA_BITS or numbers.e not in _EXPONENTS or numbers.e % 2 == 0:
+        raise KeyUnusable(
+            f"{here}: not an RSA key of {RSA_BITS[0]} to {RSA_BITS[-1]} bits with e from {_EXPONENTS[0]} on"
+        )
+    return made

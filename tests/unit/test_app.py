@@ -30,6 +30,7 @@ from authz.wire.server import SERVICE, CheckServer
 from tests import ledgers
 from tests.policy.opa import OpaProcess, opa_with, until, version_of
 from tests.tokens import Issuer, write_keys
+from tests.unit.identity.server import key_server
 from tests.unit.ledger import oracle
 from tests.unit.ledger.disks import FailingDisk
 from tests.worker import PERMISSIVE, Answer, message, read_answer
@@ -248,6 +249,32 @@ async def test_keys_are_followed_while_it_runs(place: Place) -> None:
             line for line in metrics.splitlines() if line.startswith("aegis_identity_keys_age_seconds")
         )
         assert float(shown.split()[1]) > 0
+    assert place.kinds().count("decision") >= 4
+
+
+async def test_keys_of_a_url_are_waited_for_and_followed(place: Place) -> None:
+    later = Issuer("key-2")
+    with key_server() as issuer:
+        place.tree["identity"] = {"jwks_url": issuer.url, "jwks_early_s": 1, "jwks_refresh_s": 1}
+        async with running(place) as (worker, client):
+            assert worker.not_ready() == ["identity: no key set was read yet"]
+            refused = await client.check()
+            assert (refused.http_status, refused.body["reason_code"]) == (503, "identity_keys_stale")
+            issuer.serve(place.issuer)
+            await until(client.serving)
+            assert (await client.check()).allowed
+            issuer.serve(later)
+
+            async def believed() -> bool:
+                return (await client.check(later)).allowed
+
+            await until(believed)
+            issuer.go_on.clear()  # no answer any more: nobody waits for it
+            asked = len(issuer.asked)
+            await until(lambda: len(issuer.asked) > asked)
+            assert (await client.check(later)).allowed
+            _, metrics = await asyncio.to_thread(place.status, "/metrics")
+            assert "aegis_identity_keys_problem 0.0\n" in metrics
     assert place.kinds().count("decision") >= 4
 
 

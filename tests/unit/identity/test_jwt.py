@@ -14,6 +14,7 @@ from tests.tokens import NOW, Clock, Issuer, an_identifier, presenting, write_ke
 
 ISSUER = Issuer()
 P256 = Issuer("key-2", "ES256")
+RSA = Issuer("key-3", "RS256")
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def make(tmp_path: Path, clock: Clock) -> Callable[..., Identifier]:
-    file = write_keys(tmp_path / "jwks.json", ISSUER, P256)
+    file = write_keys(tmp_path / "jwks.json", ISSUER, P256, RSA)
     return lambda **settings: an_identifier(file, clock, **settings)
 
 
@@ -33,7 +34,7 @@ def denied(identifier: Identifier, request: Request) -> Reason:
     return caught.value.reason
 
 
-@pytest.mark.parametrize("issuer", [ISSUER, P256], ids=["EdDSA", "ES256"])
+@pytest.mark.parametrize("issuer", [ISSUER, P256, RSA], ids=["EdDSA", "ES256", "RS256"])
 @pytest.mark.parametrize("form", ["{}", "Bearer {}", "bearer {}", "BEARER   {}"])
 def test_a_valid_token_names_the_agent(make: Callable[..., Identifier], issuer: Issuer, form: str) -> None:
     subject = make().identify(presenting(form.format(issuer.token(sub="agent-7"))))

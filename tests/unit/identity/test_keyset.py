@@ -7,14 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from jwt.algorithms import RSAAlgorithm
 
 from authz.errors import KeyUnusable
 from authz.identity.keyset import MAX_FILE_BYTES, MAX_KEYS, KeySet, parse_keys
-from tests.tokens import NOW, Clock, Issuer, write_keys, write_set
+from tests.tokens import NOW, Clock, Issuer, b64, write_keys, write_set
 
 BOTH = ("EdDSA", "ES256")
+ALL = (*BOTH, "RS256")
 ONE = Issuer("one")
 TWO = Issuer("two", "ES256")
+THREE = Issuer("three", "RS256")
 FIRST = Issuer("first")
 LONG_AGO = NOW - 1000
 
@@ -45,6 +49,43 @@ def test_each_key_has_the_one_algorithm_of_its_curve() -> None:
 @pytest.mark.parametrize("alg", ["EdDSA", "Ed25519"])
 def test_both_names_of_ed25519_are_known(alg: str) -> None:
     assert parse(ONE.jwk | {"alg": alg}) == ["one"]
+
+
+def test_a_key_of_rsa_has_one_algorithm() -> None:
+    for jwk in (THREE.jwk, THREE.jwk | {"alg": "RS256"}):
+        keys = parse_keys(json.dumps({"keys": [jwk]}).encode(), ALL, "f")
+        assert {kid: key.algorithm_name for kid, key in keys.items()} == {"three": "RS256"}
+
+
+@pytest.mark.parametrize("alg", ["PS256", "RS512", "RSA-OAEP"])
+def test_an_rsa_key_for_another_algorithm_is_left_out(alg: str) -> None:
+    assert parse(THREE.jwk | {"alg": alg}, TWO.jwk, algorithms=ALL) == ["two"]
+
+
+def rsa_of(bits: int, exponent: int = 65537) -> dict[str, Any]:
+    public = rsa.generate_private_key(exponent, bits).public_key()
+    return {**RSAAlgorithm.to_jwk(public, as_dict=True), "kid": "r"}
+
+
+@pytest.mark.parametrize(
+    ("jwk", "what"),
+    [
+        (rsa_of(1024), "2048"),
+        (rsa_of(2048, 3), "65537"),
+        (THREE.jwk | {"e": b64((65538).to_bytes(3, "big"))}, "RSA key"),
+        (THREE.jwk | {"n": b64(b"\xff" * 1025)}, "8192"),
+        (THREE.jwk | {"n": "A" * 2000}, "n or e"),
+        (THREE.jwk | {"n": "!"}, "n or e"),
+        (THREE.jwk | {"e": 65537}, "n or e"),
+        (THREE.jwk | {"alg": "HS256"}, "alg"),
+        (THREE.jwk | {"alg": "ES256"}, "alg"),
+        (THREE.jwk | {"alg": ["RS256"]}, "alg"),
+        (THREE.jwk | {"d": "AQAB"}, "private"),
+    ],
+)
+def test_an_rsa_key_that_is_weak_or_no_key_makes_the_set_unusable(jwk: dict[str, Any], what: str) -> None:
+    with pytest.raises(KeyUnusable, match=rf"f: keys\[0\]: .*{what}"):
+        parse(jwk, algorithms=ALL)
 
 
 def test_an_empty_set_is_a_set_without_keys() -> None:

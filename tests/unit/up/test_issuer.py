@@ -16,6 +16,7 @@ from authz.testing import a_request
 from authz.up.issuer import ED25519, P256, SampleIssuer
 from authz.up.traffic import TOKEN
 from authz.values import Assurance, Reason
+from tests.tokens import with_keys
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def issuer(tmp_path: Path, jwks: Path) -> SampleIssuer:
 
 @pytest.fixture
 def identifier(issuer: SampleIssuer, jwks: Path) -> Identifier:
-    return Identifier(Identity(), jwks=jwks, protected=True, wall=time.time)
+    return with_keys(Identity(), jwks, time.time)
 
 
 @pytest.mark.parametrize("kid", [ED25519, P256])
