@@ -7,7 +7,8 @@ signed note. Called by the follower's process, one `round` after another. It mus
 checkpoints, nor over what it has not read: an IntegrityViolation ends the follower, and nothing is repaired.
 
 An epoch that is not the newest of its worker is final: it is sealed to its end once and not read again. If it
-is damaged or rolled back, that is a violation unless the `gap` of a later epoch owns up to it.
+is damaged or rolled back, that is a violation unless the `gap` of a later epoch owns up to it. An epoch in
+which a sync failed is never sealed any further: a fault of every round until its worker has begun a new one.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ from msgspec import Struct
 
 from authz import canonical
 from authz.errors import EvidenceUnavailable, IntegrityViolation
-from authz.followers.tail import Tail
+from authz.followers.tail import SyncFailed, Tail
 from authz.ledger import files, keys, notes
 from authz.ledger.checkpoints import CheckpointStore
 from authz.ledger.epochs import read_opening
 from authz.ledger.form import MAX_ENTRY
-from authz.ledger.journal import Disk
-from authz.ledger.recovery import FAILED, is_epoch, mark_failed
+from authz.ledger.journal import FAILED, Disk
+from authz.ledger.recovery import is_epoch, mark_failed
 
 log = structlog.get_logger(__name__)
 
@@ -46,7 +47,8 @@ class Sealer:
     """`round` blocks: run it on a thread, never twice at the same time. The numbers are for metrics.
 
     `unsealed`: entries that were read and are not under a checkpoint; `sealed`: checkpoints signed; `broken`:
-    epochs that are damaged or cut short, as a later `gap` says, and will never be sealed whole.
+    epochs that are damaged or cut short, as a later `gap` says, or in which a sync failed: they will never be
+    sealed whole.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Sealer:
         self._disk = disk or Disk()
         self._open: dict[Path, _Epoch] = {}
         self._settled: set[Path] = set()
+        self._failed: dict[Path, str] = {}  # where a sync failed, and why, also if no mark could be left
         self.sealed = self.broken = 0
 
     @property
@@ -119,17 +122,43 @@ class Sealer:
                 self._settled.add(place.directory)  # sealed to its end by an earlier process
                 return
             epoch = self._open[place.directory] = _Epoch(place, stored, note)
-        if (place.directory / FAILED).exists():
-            log.error("epoch_failed", log=place.log, unsealed=epoch.unsealed)
-            self.broken += 1
-            self._settle(place)  # what could not be synced is never signed
+        marked = os.path.lexists(place.directory / FAILED)
+        if marked or place.directory in self._failed:
+            self._fail(place, "marked on disk", marked=marked)
+            self._leave_unsealed(place, epoch)
             return
-        epoch.tail.advance()
-        epoch.tail.check_signed()
-        if epoch.wants_seal:
-            self._sign(epoch)
+        try:
+            epoch.tail.advance()
+            epoch.tail.check_signed()
+            if epoch.wants_seal:
+                self._sign(epoch)
+        except SyncFailed as error:
+            self._fail(place, f"follower's sync: {error.strerror}", marked=False)
+            raise
         if place.final:
             self._settle(place)
+
+    def _fail(self, place: Place, why: str, *, marked: bool) -> None:
+        """A sync failed here: from now on one that succeeds proves nothing, whether or not that can be
+        `marked` on the disk.
+        """
+        if place.directory not in self._failed:
+            log.error("epoch_failed", log=place.log, why=why)
+            self.broken += 1
+        why = self._failed.setdefault(place.directory, why)
+        if not marked:
+            try:
+                mark_failed(place.directory, why, self._disk)
+            except OSError as error:  # tried again at the next round
+                log.error("epoch_failure_not_marked", log=place.log, error=str(error))  # noqa: TRY400 - where
+
+    def _leave_unsealed(self, place: Place, epoch: _Epoch) -> None:
+        """What could not be synced is never signed. Raises EvidenceUnavailable while more may follow it."""
+        if place.final:
+            self._settle(place)
+            return
+        epoch.tail.advance()
+        raise EvidenceUnavailable(f"{place.log}: a sync failed, and its worker has begun no new epoch since")
 
     def _settle(self, place: Place) -> None:
         if epoch := self._open.pop(place.directory, None):
@@ -154,11 +183,7 @@ class Sealer:
 
     def _sign(self, epoch: _Epoch) -> None:
         """Sync, swap, sign, in this order."""
-        try:
-            epoch.tail.sync()
-        except OSError as error:  # from here on a sync that succeeds proves nothing
-            mark_failed(epoch.directory, f"follower's sync: {error.strerror}", self._disk)
-            raise
+        epoch.tail.sync()
         size, root = epoch.tail.size, epoch.tail.tree.root()
         if not self._store.advance(epoch.log, size, root, expected=epoch.stored):
             epoch.tail.close()

@@ -21,6 +21,10 @@ CHUNK: Final = 1 << 20  # bytes read at once
 MAX_UNSYNCED: Final = 8  # segments kept open until they are synced
 
 
+class SyncFailed(OSError):
+    """What was read may not be on disk, and a later sync that succeeds does not say that it is."""
+
+
 class Tail:
     """`size` entries taken so far, `tree` over them. Holds the current segment open until `close`: only a
     descriptor from before an error sees it when it syncs.
@@ -46,7 +50,9 @@ class Tail:
         return self.tree.size
 
     def advance(self) -> None:
-        """Take every whole line that is there. Raises IntegrityViolation at the first wrong one, OSError."""
+        """Take every whole line that is there. Raises IntegrityViolation at the first wrong one, OSError,
+        and SyncFailed as `sync` does, which is called for a log that grows by many segments at once.
+        """
         try:
             self._take_all()
         except ValueError:
@@ -62,9 +68,12 @@ class Tail:
             self._violated(f"rolled back: {self._trusted} entries were sealed, and {self.size} are there")
 
     def sync(self) -> None:
-        """Make durable all that was taken. Raises OSError, after which nothing here may be signed."""
+        """Make durable all that was taken. Raises SyncFailed, after which nothing here may be signed."""
         while self._unsynced:
-            os.fdatasync(self._unsynced[0])
+            try:
+                os.fdatasync(self._unsynced[0])
+            except OSError as error:
+                raise SyncFailed(error.errno, error.strerror) from error
             fd = self._unsynced.pop(0)
             if fd != self._fd:
                 os.close(fd)

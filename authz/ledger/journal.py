@@ -18,6 +18,7 @@ from typing import Final
 from msgspec import Struct
 
 SEGMENT_ENTRIES: Final = 65_536
+FAILED: Final = "failed"  # a file in an epoch's directory: a sync failed, nothing may follow
 MAX_UNSYNCED_SEGMENTS: Final = 8  # files that may wait for a sync; a disk that hangs longer takes no more
 
 
@@ -84,6 +85,7 @@ class Journal:
 
     def __init__(self, entries: Path, seq: int, disk: Disk, *, per_segment: int = SEGMENT_ENTRIES) -> None:
         self._entries, self._disk, self._per_segment = entries, disk, per_segment
+        self._failed = entries.parent / FAILED
         self.seq = seq
         self._open: list[int] = []  # descriptors with bytes that may not be synced; the last is written to
         self._size = 0  # bytes in that last one
@@ -110,11 +112,15 @@ class Journal:
         return Unsynced(self.seq, tuple(self._open), self._named)
 
     def make_durable(self, what: Unsynced) -> None:
-        """Sync. On any thread. Raises OSError, after which nothing may be appended any more."""
+        """Sync. On any thread. Raises OSError, after which nothing may be appended any more: also if another
+        process's sync of these files failed, since then ours need not say so.
+        """
         for fd in what.files:
             self._disk.sync(fd)
         if what.named:
             self._disk.sync_directory(self._entries)
+        if os.path.lexists(self._failed):
+            raise OSError(errno.EIO, "another process could not sync this epoch")
 
     def synced(self, what: Unsynced) -> None:
         """`what` is durable: close the segments that were finished when it was asked for."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -24,9 +25,8 @@ from authz.errors import IntegrityViolation
 from authz.ledger import held, merkle
 from authz.ledger.clock import is_epoch_name
 from authz.ledger.held import Held, Seal
-from authz.ledger.journal import Disk
+from authz.ledger.journal import FAILED, Disk
 
-FAILED: Final = "failed"  # a file in an epoch's directory: a sync failed, nothing may follow
 MAX_WHY: Final = 512  # characters
 
 Entry = tuple[str, dict[str, Any]]
@@ -240,8 +240,11 @@ def _unused(segment: Path, seq: int) -> Path:
 
 
 def mark_failed(directory: Path, why: str, disk: Disk) -> None:
-    """Leave word that a sync failed here: this epoch must not be continued. Raises OSError."""
-    write_new(directory / FAILED, f"{why}\n".encode(), disk)
+    """Leave word that a sync failed here: this epoch must not be continued. The first word stays. Raises
+    OSError.
+    """
+    with suppress(FileExistsError):
+        write_new(directory / FAILED, f"{why}\n".encode(), disk)
 
 
 def write_new(path: Path, data: bytes, disk: Disk) -> None:

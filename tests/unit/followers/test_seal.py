@@ -10,12 +10,15 @@ from typing import Any
 import pytest
 
 from authz.errors import EvidenceUnavailable, IntegrityViolation
+from authz.followers import tail as tailing
 from authz.followers.seal import Sealer
+from authz.followers.tail import Tail
 from authz.ledger import notes
 from authz.ledger.checkpoints import CheckpointStore
 from authz.ledger.journal import Disk
 from authz.ledger.recovery import mark_failed
 from tests import ledgers
+from tests.unit.ledger.disks import FailingDisk
 from tests.workers import Worker, decision
 
 
@@ -26,10 +29,10 @@ class Follower:
         self._worker = worker
         self.start()
 
-    def start(self) -> None:
+    def start(self, disk: Disk | None = None) -> None:
         self.store = CheckpointStore(self._worker.state / "checkpoints.sqlite")
         root, deployment = self._worker.root.parent, self._worker.settings.deployment
-        self.sealer = Sealer(root, deployment, self.store, ledgers.LOG_SEED)
+        self.sealer = Sealer(root, deployment, self.store, ledgers.LOG_SEED, disk)
 
     def stop(self) -> None:
         self.sealer.close()
@@ -205,23 +208,90 @@ async def test_after_a_sync_that_failed_nothing_more_of_the_epoch_is_signed(
     worker: Worker, follower: Follower, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await lived(worker, 1)
-
-    def broken(fd: int) -> None:
-        raise OSError(5, "Input/output error")
-
     with monkeypatch.context() as patched:
-        patched.setattr(os, "fdatasync", broken)
+        patched.setattr(os, "fdatasync", _broken)
         with pytest.raises(OSError, match="Input/output error"):
             follower.round()
     for _ in range(2):
-        follower.round()
+        with pytest.raises(EvidenceUnavailable, match=f"{worker.epochs[0].name}: a sync failed"):
+            follower.round()
+        assert (follower.sealer.broken, follower.sealer.unsealed) == (1, 3)
         follower.again()
     assert sealed(worker) == 0
     assert (worker.epochs[0] / "failed").exists()
     await lived(worker, 2)
     follower.round()
     assert sealed(worker) == 4
+    assert (follower.sealer.broken, follower.sealer.unsealed) == (1, 0)
+
+
+async def test_a_failed_sync_is_a_fault_for_as_long_as_its_epoch_grows_and_the_worker_ends_it(
+    worker: Worker, follower: Follower, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the follower was told of the error; what the worker answers from then on would stay unsealed."""
+    async with worker.doomed() as ledger:
+        await ledger.append("decision", decision(1))
+        follower.round()
+        await ledger.append("decision", decision(2))
+        with monkeypatch.context() as patched:
+            patched.setattr(tailing.os, "fdatasync", _broken)
+            with pytest.raises(OSError, match="Input/output error"):
+                follower.round()
+        with pytest.raises(EvidenceUnavailable, match="could not sync this epoch"):
+            await ledger.append("decision", decision(3))
+        assert worker.failures == 1
+        with pytest.raises(EvidenceUnavailable, match="its worker has begun no new epoch since"):
+            follower.round()
+        assert (sealed(worker), follower.sealer.unsealed) == (2, 2)
+    await lived(worker, 4)
+    follower.round()
+    assert (sealed(worker, 0), sealed(worker, 1), follower.sealer.unsealed) == (2, 4, 0)
+    assert worker.check()[1][1]["why"] == "a sync failed"
+
+
+async def test_a_failed_sync_is_remembered_though_the_disk_takes_no_mark(
+    worker: Worker, follower: Follower, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = FailingDisk()
+    disk.broken.add("open")
+    follower.stop()
+    follower.start(disk)
+    await lived(worker, 1)
+    with monkeypatch.context() as patched:
+        patched.setattr(tailing.os, "fdatasync", _broken)
+        with pytest.raises(OSError, match="Input/output error"):
+            follower.round()
+    for _ in range(2):  # syncs succeed again
+        with pytest.raises(EvidenceUnavailable, match="a sync failed"):
+            follower.round()
+    assert (sealed(worker), follower.store.logs("")) == (0, [])
+    assert not (worker.epochs[0] / "failed").exists()
+    disk.broken.clear()
+    with pytest.raises(EvidenceUnavailable, match="a sync failed"):
+        follower.round()
+    assert (worker.epochs[0] / "failed").read_text() == "follower's sync: Input/output error\n"
     assert follower.sealer.broken == 1
+
+
+async def test_a_sync_that_fails_while_a_log_is_read_counts_too(
+    worker: Worker, follower: Follower, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await lived(worker, 1)
+
+    def broken(_: Tail) -> None:
+        raise tailing.SyncFailed(5, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Tail, "advance", broken)
+        with pytest.raises(OSError, match="Input/output error"):
+            follower.round()
+    with pytest.raises(EvidenceUnavailable, match="a sync failed"):
+        follower.round()
+    assert sealed(worker) == 0
+
+
+def _broken(fd: int) -> None:
+    raise OSError(5, "Input/output error")
 
 
 # -- what is not
@@ -233,8 +303,9 @@ async def test_what_a_worker_could_not_sync_is_never_signed(worker: Worker, foll
         follower.round()
         await ledger.append("decision", decision(2))
     mark_failed(worker.epochs[0], "sync: Input/output error", Disk())
-    follower.round()
-    assert (sealed(worker), follower.sealer.broken) == (2, 1)
+    with pytest.raises(EvidenceUnavailable, match="a sync failed"):
+        follower.round()
+    assert (sealed(worker), follower.sealer.broken, follower.sealer.unsealed) == (2, 1, 1)
 
 
 async def test_a_broken_chain_is_a_violation_and_never_signed(worker: Worker, follower: Follower) -> None:

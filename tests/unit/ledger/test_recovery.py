@@ -10,8 +10,8 @@ import pytest
 
 from authz.errors import IntegrityViolation
 from authz.ledger import keys, machine
-from authz.ledger.journal import Disk
-from authz.ledger.recovery import FAILED, mark_failed
+from authz.ledger.journal import FAILED, Disk
+from authz.ledger.recovery import mark_failed
 from tests import ledgers
 from tests.workers import Entry, Worker, decision
 
