@@ -1,6 +1,7 @@
 """Seals what workers have written: reads it back, syncs it, and only then signs a checkpoint over it.
 
-    each epoch: read new lines -> check -> fdatasync -> compare-and-swap in the store -> sign -> `checkpoint`
+    each epoch: read new lines -> check, also the last one's attestation -> fdatasync -> compare-and-swap in
+    the store -> sign -> `checkpoint`
 
 In: the ledgers below `<state>/ledger`, the log key, the checkpoint store. Out: each epoch's `checkpoint`, a
 signed note. Called by the follower's process, one `round` after another. It must never sign two inconsistent
@@ -130,6 +131,7 @@ class Sealer:
         try:
             epoch.tail.advance()
             epoch.tail.check_signed()
+            epoch.tail.check_attested()
             if epoch.wants_seal:
                 self._sign(epoch)
         except SyncFailed as error:

@@ -11,10 +11,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
+from authz import canonical
 from authz.errors import IntegrityViolation
-from authz.ledger import form, merkle
+from authz.ledger import form, keys, merkle
+from authz.ledger.attestation import Attestations
 from authz.ledger.journal import SEGMENT_ENTRIES, segment_name
 
 CHUNK: Final = 1 << 20  # bytes read at once
@@ -40,6 +42,8 @@ class Tail:
         self._trusted = max(self._signed, default=0)
         self.tree = merkle.CompactRange()
         self._previous = merkle.EMPTY_HASH_HEX
+        self._record_keys: Any = None  # as the log's first entry names them
+        self._last: tuple[bytes, dict[str, Any]] | None = None  # to be attested: entry and members
         self._fd = -1
         self._number = 0  # of the current segment
         self._offset = 0  # bytes of it that are taken
@@ -66,6 +70,19 @@ class Tail:
         """Raises IntegrityViolation if more was signed than is there."""
         if self.size < self._trusted:
             self._violated(f"rolled back: {self._trusted} entries were sealed, and {self.size} are there")
+
+    def check_attested(self) -> None:
+        """Raises IntegrityViolation if no key that the log's first entry names attests the last one.
+
+        Its link covers those before it: nobody without that key can have added any of them.
+        """
+        if self._last is None:
+            return
+        try:
+            Attestations(map(keys.from_jwk, self._record_keys)).check(*self._last)
+        except (ValueError, TypeError) as error:
+            self._violated(f"not attested by a key that its log names: {error}", self.size - 1)
+        self._last = None
 
     def sync(self) -> None:
         """Make durable all that was taken. Raises SyncFailed, after which nothing here may be signed."""
@@ -147,6 +164,9 @@ class Tail:
         if self.size >= self._trusted - 1:  # also the last signed one: it may be `close`
             members = form.read(entry, self.log, self.size, self._previous)
             self.closed = members["kind"] == "close"
+            self._last = (entry, members) if self.size >= self._trusted else None
+        if self.size == 0:
+            self._record_keys = canonical.parse(entry).get("record_keys")
         leaf = merkle.leaf_hash(entry)
         self._previous = leaf.hex()
         self.tree.append(leaf)
@@ -156,10 +176,9 @@ class Tail:
     def _path(self, number: int) -> Path:
         return self._entries / segment_name(number * SEGMENT_ENTRIES)
 
-    def _violated(self, what: str) -> NoReturn:
+    def _violated(self, what: str, seq: int | None = None) -> NoReturn:
+        """At entry `seq`, by default the next one."""
+        seq = self.size if seq is None else seq
         raise IntegrityViolation(
-            what,
-            file=str(self._path(self.size // SEGMENT_ENTRIES)),
-            line=self.size % SEGMENT_ENTRIES + 1,
-            seq=self.size,
+            what, file=str(self._path(seq // SEGMENT_ENTRIES)), line=seq % SEGMENT_ENTRIES + 1, seq=seq
         )
