@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from authz.config_exporters import Exporters
 from authz.values import Assurance
 
 _PINNED = re.compile(
@@ -44,7 +45,7 @@ def _check_address(text: str) -> str:
 HostPort = Annotated[str, AfterValidator(_host_port)]
 HostPortOrNone = Annotated[str, AfterValidator(lambda text: text and _host_port(text))]
 CheckAddress = Annotated[str, AfterValidator(_check_address)]
-OutcomesAddress = Annotated[str, AfterValidator(lambda text: text and _check_address(text))]
+AddressOrNone = Annotated[str, AfterValidator(lambda text: text and _check_address(text))]
 
 # Header names whose values may let somebody in: they are no correlation ids, whatever a setting says.
 _MAY_BE_SECRET = re.compile(r"auth|cookie|token|secret|key|pass|session|credential|signature|x-aegis-")
@@ -132,7 +133,7 @@ class Listen(_Section):
         "0600) or `HOST:PORT`. Whoever reaches it can forge subjects, so TCP without `tls` counts as "
         "assurance `none`.",
     )
-    outcomes: OutcomesAddress = Field(
+    outcomes: AddressOrNone = Field(
         default="",
         description="Address for Envoy's access log, as for `check` (`unix:run/outcomes.sock`), one for each "
         "worker: whoever reaches it can forge outcomes. Empty: none are recorded.",
@@ -388,6 +389,11 @@ class Follower(_Section):
     metrics: HostPortOrNone = Field(
         default="127.0.0.1:9465", description="HOST:PORT of the follower's /metrics; empty turns it off."
     )
+    stream: AddressOrNone = Field(
+        default="unix:run/ledger.sock",
+        description="Address of the record stream (proto/aegis/v1/ledger.proto), `unix:PATH`, "
+        "or `HOST:PORT` in development: whoever reaches it reads every record. Empty: none is served.",
+    )
 
 
 class Settings(_Section):
@@ -408,11 +414,13 @@ class Settings(_Section):
     reply: Reply = Reply()
     telemetry: Telemetry = Telemetry()
     follower: Follower = Follower()
+    exporters: Exporters = Exporters()
 
     @model_validator(mode="after")
     def _development_only(self) -> Settings:
-        outcomes = self.listen.outcomes
+        outcomes, stream = self.listen.outcomes, self.follower.stream
         wants = {
+            "follower.stream on TCP": bool(stream) and not stream.startswith("unix:"),
             "listen.outcomes on TCP without TLS": bool(outcomes) and not self._guarded(outcomes),
             "listen.check on TCP without TLS": not self.protected,
             "identity.development_header": bool(self.identity.development_header),

@@ -53,5 +53,9 @@ class IntegrityViolation(AegisError):
         self.what, self.file, self.line, self.seq = what, file, line, seq
 
 
+class CursorUnusable(AegisError):
+    """Where an exporter had got to does not fit the ledger: the text says why and how to start again."""
+
+
 class PolicyRejected(AegisError):
     """A policy cannot be made into a version: the text names the file and the rule it breaks."""

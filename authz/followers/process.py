@@ -1,8 +1,9 @@
-"""The follower: seals the ledgers below `state` and serves policy bundles to OPA, until it is told to stop.
+"""The follower: seals the ledgers below `state`, serves and exports records, and serves policy bundles to
+OPA.
 
-In: the settings; SIGTERM or SIGINT. Out: checkpoints, bundles, metrics. Called by `aegis follow`. It may be
-killed at any time and never slows a worker. A violation of stored evidence ends it; a disk or a store that is
-not well is retried, and said.
+In: the settings; SIGTERM or SIGINT. Out: checkpoints, the record stream, exports, bundles, metrics. Called
+by `aegis follow`. It may be killed at any time and never slows a worker. A violation of stored evidence ends
+it; a disk, a store or a receiver that is not well is retried, and said.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import chain
 from typing import Final
 
 import structlog
@@ -21,7 +23,9 @@ from prometheus_client import CollectorRegistry
 
 from authz.config import Settings
 from authz.errors import ConfigError, EvidenceUnavailable, IntegrityViolation
+from authz.followers.bell import Bell
 from authz.followers.bundles import bundle_app
+from authz.followers.outlets import Outlets
 from authz.followers.seal import Sealer
 from authz.ledger import keys
 from authz.ledger.checkpoints import CheckpointStore
@@ -38,20 +42,24 @@ POLL_END_S: Final = 2  # what it waits for bundle polls, which end by themselves
 async def follow(settings: Settings) -> int:
     """Run until SIGTERM or SIGINT, then seal a last time; 0.
 
-    Raises ConfigError for an address that is taken, KeyUnusable, LedgerLocked if another follower seals here,
-    IntegrityViolation when stored evidence is not what was signed.
+    Raises ConfigError for an address that is taken or a file that cannot be used, KeyUnusable, LedgerLocked
+    if another follower seals here, IntegrityViolation when stored evidence is not what was signed.
     """
     seed = keys.load(settings.path(settings.ledger.log_key))
     path = settings.path(settings.follower.checkpoint_store)
     with _locked(settings), _listening(settings.follower.bundles) as listener:
         store = CheckpointStore(path)
         sealer = Sealer(settings.ledger_directory.parent, settings.deployment, store, seed)
-        sealing = Sealing(sealer, settings.follower.checkpoint_s)
+        bell = Bell()
+        sealing = Sealing(sealer, settings.follower.checkpoint_s, bell)
         try:
-            status = _status(settings, sealing)
+            outlets = Outlets(settings, keys.public_key(seed), bell)
+            status = _status(settings, sealing, outlets)
             try:
-                await _run(settings, sealing, listener)
+                await outlets.start()
+                await _run(settings, sealing, outlets, listener)
             finally:
+                outlets.close()
                 if status:
                     status.close()
         finally:
@@ -61,10 +69,10 @@ async def follow(settings: Settings) -> int:
 
 
 class Sealing:
-    """Rounds of sealing, one every `every_s`, the last one after `stop`."""
+    """Rounds of sealing, one every `every_s`, the last one after `stop`; `bell` rings after each."""
 
-    def __init__(self, sealer: Sealer, every_s: float) -> None:
-        self._sealer, self._every_s = sealer, every_s
+    def __init__(self, sealer: Sealer, every_s: float, bell: Bell) -> None:
+        self._sealer, self._every_s, self._bell = sealer, every_s, bell
         self._since = time.monotonic()  # the last moment at which nothing was left to seal
         self.fault = "nothing was looked at yet"
         self.failures = 0
@@ -93,6 +101,7 @@ class Sealing:
         else:
             self.fault = ""
             self._since = started
+        self._bell.ring()
 
     def gauges(self) -> Iterator[Gauge]:
         sealer, behind_s = self._sealer, time.monotonic() - self._since
@@ -125,8 +134,8 @@ class _BundleServer(uvicorn.Server):
         yield
 
 
-async def _run(settings: Settings, sealing: Sealing, listener: socket.socket) -> None:
-    """Both tasks until a signal, or until one ends; then the other is stopped too."""
+async def _run(settings: Settings, sealing: Sealing, outlets: Outlets, listener: socket.socket) -> None:
+    """All tasks until a signal, or until one ends; then the others are stopped too, the outlets last."""
     stop = asyncio.Event()
     app = bundle_app(settings.path(settings.follower.bundle_directory), stop.is_set)
     server = _BundleServer(
@@ -134,9 +143,11 @@ async def _run(settings: Settings, sealing: Sealing, listener: socket.socket) ->
             app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=POLL_END_S
         )
     )
+    seal = asyncio.create_task(sealing.run(stop), name="seal")
     tasks: list[asyncio.Task[None]] = [
-        asyncio.create_task(sealing.run(stop), name="seal"),
+        seal,
         asyncio.create_task(server.serve(sockets=[listener]), name="bundles"),
+        *(asyncio.create_task(task, name=name) for name, task in outlets.tasks().items()),
     ]
     stopping = asyncio.create_task(stop.wait())
     log.info("follower_started", bundles=settings.follower.bundles, ledgers=str(settings.state / "ledger"))
@@ -147,6 +158,8 @@ async def _run(settings: Settings, sealing: Sealing, listener: socket.socket) ->
             log.error("task_ended", task=task.get_name())
     stop.set()
     server.should_exit = True
+    await asyncio.wait([seal], timeout=STOP_S)
+    outlets.ended.set()
     _, hanging = await asyncio.wait([*tasks, stopping], timeout=STOP_S)
     for name in sorted(task.get_name() for task in hanging):
         log.error("task_hangs", task=name)
@@ -197,9 +210,9 @@ def _listening(address: str) -> Iterator[socket.socket]:
         yield listener
 
 
-def _status(settings: Settings, sealing: Sealing) -> StatusServer | None:
+def _status(settings: Settings, sealing: Sealing, outlets: Outlets) -> StatusServer | None:
     if not settings.follower.metrics:
         return None
     registry = CollectorRegistry()
-    registry.register(GaugeCollector(sealing.gauges))
+    registry.register(GaugeCollector(lambda: chain(sealing.gauges(), outlets.gauges())))
     return StatusServer(settings.follower.metrics, registry, lambda: [sealing.fault] if sealing.fault else [])

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import structlog
-from msgspec import Struct
 
 from authz import canonical
 from authz.errors import EvidenceUnavailable, IntegrityViolation
+from authz.followers.places import Place, checkpoint_of, find
 from authz.followers.tail import SyncFailed, Tail
 from authz.ledger import files, keys, notes
 from authz.ledger.checkpoints import CheckpointStore
@@ -34,14 +34,6 @@ from authz.ledger.recovery import is_epoch, mark_failed
 log = structlog.get_logger(__name__)
 
 NOTE: Final = "checkpoint"
-
-
-class Place(Struct, frozen=True):
-    """An epoch's directory and its log; `final`: it is not the newest of its worker."""
-
-    directory: Path
-    log: str
-    final: bool
 
 
 class Sealer:
@@ -73,7 +65,7 @@ class Sealer:
         is not in the store.
         """
         unwell: OSError | EvidenceUnavailable | None = None
-        places = self._places()
+        places = list(find(self._ledgers, self._deployment))
         self._check_gone({place.directory for place in places})
         for place in places:
             if place.directory in self._settled:
@@ -95,19 +87,6 @@ class Sealer:
         for epoch in self._open.values():
             epoch.tail.close()
         self._open.clear()
-
-    def _places(self) -> list[Place]:
-        """Every epoch, each worker's oldest first."""
-        places: list[Place] = []
-        workers = sorted(self._ledgers.iterdir()) if self._ledgers.is_dir() else []
-        for worker in workers:
-            if not worker.is_dir() or worker.is_symlink():
-                continue
-            epochs = sorted(path for path in worker.iterdir() if is_epoch(path))
-            for path in epochs:
-                log_name = f"{self._deployment}/{worker.name}/{path.name}"
-                places.append(Place(path, log_name, final=path is not epochs[-1]))
-        return places
 
     def _check_gone(self, there: set[Path]) -> None:
         for directory in self._open.keys() - there:
@@ -169,19 +148,8 @@ class Sealer:
 
     def _note(self, place: Place) -> tuple[int, bytes] | None:
         """Size and root of the checkpoint that lies there. Raises IntegrityViolation if it is not ours."""
-        note, fault = files.checkpoint(place.directory)
-        if fault:
-            raise IntegrityViolation(fault.what, file=fault.file)
-        if note is None:
-            return None
-        file = str(place.directory / NOTE)
-        try:
-            checkpoint = notes.parse(note)
-        except ValueError as error:
-            raise IntegrityViolation(str(error), file=file) from None
-        if checkpoint.log != place.log or not notes.signed_by(checkpoint, self._public):
-            raise IntegrityViolation(f"not a checkpoint of {place.log} signed by this log key", file=file)
-        return checkpoint.size, checkpoint.root
+        found = checkpoint_of(place, self._public)
+        return (found[0].size, found[0].root) if found else None
 
     def _sign(self, epoch: _Epoch) -> None:
         """Sync, swap, sign, in this order."""

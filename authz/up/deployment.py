@@ -149,6 +149,7 @@ def _tree(places: Places, ports: Ports, overrides: Mapping[str, Mapping[str, Any
         "follower": {
             "bundles": f"{LOOPBACK}:{ports.bundles}",
             "metrics": f"{LOOPBACK}:{ports.follower_metrics}",
+            "stream": f"unix:{places.stream_socket}",
         },
     }
     for section, members in overrides.items():

@@ -94,6 +94,10 @@ class Places:
         return self.sockets / "outcomes.sock"
 
     @property
+    def stream_socket(self) -> Path:
+        return self.sockets / "ledger.sock"
+
+    @property
     def opa_socket(self) -> Path:
         return self.sockets / "opa.sock"
 

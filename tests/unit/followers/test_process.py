@@ -16,6 +16,7 @@ import pytest
 
 from authz.config import Settings
 from authz.errors import ConfigError, EvidenceUnavailable, IntegrityViolation, KeyUnusable, LedgerLocked
+from authz.followers.bell import Bell
 from authz.followers.bundles import RESOURCE, activate
 from authz.followers.process import Sealing, follow
 from authz.followers.seal import Sealer
@@ -103,7 +104,7 @@ async def test_the_last_round_begins_after_the_stop(worker: Worker) -> None:
 
     store = CheckpointStore(worker.state / "checkpoints.sqlite")
     sealer = Stopped(worker.root.parent, "aegis.test", store, ledgers.LOG_SEED)
-    await Sealing(sealer, 3600).run(stop)
+    await Sealing(sealer, 3600, Bell()).run(stop)
     assert sealer.rounds == 2
     store.close()
 

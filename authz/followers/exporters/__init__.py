@@ -1,0 +1,1 @@
+"""Takes records to other systems: one exporter a destination, each with cursors of its own."""
