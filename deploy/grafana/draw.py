@@ -10,6 +10,7 @@ not have. The tests take the panels and their queries from here too.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import math
 import time
@@ -25,6 +26,9 @@ DASHBOARD: Final = Path(__file__).with_name("aegis.json")
 COLUMNS: Final = 24  # of Grafana's grid
 _INCHES_A_COLUMN, _INCHES_A_ROW = 0.62, 0.3
 _LONGEST_LEGEND: Final = 8
+_DOTS_AN_INCH: Final = 72
+_COLOURS: Final = 32  # enough for lines and text, and a small file
+_SECONDS_FROM: Final = 10  # longer times are shown in seconds
 _ORANGE: Final = "#d9480f"
 _UNITS: Final = {
     "s": ("ms", 1000.0),
@@ -43,6 +47,7 @@ class Panel:
     unit: str
     place: tuple[int, int, int, int]  # x, y, width, height on Grafana's grid
     queries: tuple[tuple[str, str], ...]
+    limits: tuple[float, ...]  # lines that Grafana draws across
 
 
 def panels(dashboard: Path = DASHBOARD) -> list[Panel]:
@@ -50,13 +55,16 @@ def panels(dashboard: Path = DASHBOARD) -> list[Panel]:
 
 
 def _panel(tree: dict[str, Any]) -> Panel:
-    at = tree["gridPos"]
+    at, shown = tree["gridPos"], tree.get("fieldConfig", {}).get("defaults", {})
+    drawn = shown.get("custom", {}).get("thresholdsStyle", {}).get("mode") == "line"
+    steps = shown["thresholds"]["steps"] if drawn else []
     return Panel(
         tree["title"],
         tree["type"],
-        tree.get("fieldConfig", {}).get("defaults", {}).get("unit", ""),
+        shown.get("unit", ""),
         (at["x"], at["y"], at["w"], at["h"]),
         tuple((target["expr"], target["legendFormat"]) for target in tree.get("targets", [])),
+        tuple(step["value"] for step in steps if step["value"] is not None),
     )
 
 
@@ -86,6 +94,7 @@ class Drawing:
 
     def save(self, listed: list[Panel], out: Path) -> None:
         from matplotlib import pyplot
+        from PIL import Image
 
         pyplot.rcParams |= {"font.size": 7, "axes.titlesize": 8, "axes.spines.top": False}
         rows = max(y + height for _, y, _, height in (panel.place for panel in listed))
@@ -102,29 +111,38 @@ class Drawing:
             {"stat": self._stat, "table": self._table, "heatmap": self._heat}.get(panel.kind, self._lines)(
                 axes, panel
             )
-        figure.savefig(out, dpi=72, pil_kwargs={"optimize": True})
+        drawn = io.BytesIO()
+        figure.savefig(drawn, dpi=_DOTS_AN_INCH)
         pyplot.close(figure)
+        Image.open(drawn).convert("RGB").quantize(_COLOURS).save(out, optimize=True)
 
     def _lines(self, axes: Any, panel: Panel) -> None:
-        unit, factor = _UNITS.get(panel.unit, ("", 1.0))
-        for query, legend in panel.queries:
-            for labels, points in self._series(query)[:_LONGEST_LEGEND]:
-                xs = [at - self._until for at, _ in points]
-                axes.plot(xs, [value * factor for _, value in points], lw=1, label=_named(legend, labels))
-        if panel.unit == "s" and axes.lines and "P99" in panel.title + axes.lines[-1].get_label():
-            axes.axhline(20, color=_ORANGE, lw=0.8, ls="--")
+        lines = [
+            (_named(legend, labels), points)
+            for query, legend in panel.queries
+            for labels, points in self._series(query)[:_LONGEST_LEGEND]
+        ]
+        highest = max((value for _, points in lines for _, value in points), default=0.0)
+        unit, factor = _unit(panel.unit, highest)
+        for label, points in lines:
+            xs = [at - self._until for at, _ in points]
+            axes.plot(xs, [value * factor for _, value in points], lw=1, label=label)
+        for limit in panel.limits:
+            if limit < 2 * highest:  # a limit far above would press the line to the ground
+                axes.axhline(limit * factor, color=_ORANGE, lw=0.8, ls="--")
         axes.set_xlim(self._since - self._until, 0)
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, max(axes.get_ylim()[1], highest * factor * 1.3))  # room for the legend
         axes.set_ylabel(unit)
         axes.tick_params(length=2)
         if axes.lines:
             axes.legend(loc="upper left", fontsize=6, frameon=False, ncols=2)
 
     def _stat(self, axes: Any, panel: Panel) -> None:
-        unit, factor = _UNITS.get(panel.unit, ("", 1.0))
         ((query, _),) = panel.queries
         found = self._ask_now(query)
-        text = f"{float(found[0]['value'][1]) * factor:.3g} {unit}" if found else "no data"
+        value = float(found[0]["value"][1]) if found else math.nan
+        unit, factor = _unit(panel.unit, value)
+        text = f"{value * factor:.3g} {unit}" if found else "no data"
         axes.set_axis_off()
         axes.text(0.5, 0.3, text, ha="center", fontsize=13, weight="bold")
 
@@ -167,6 +185,10 @@ class Drawing:
             step=str(self._step),
         )["result"]
         return [(one["metric"], list(_finite(one["values"]))) for one in found]
+
+
+def _unit(of: str, highest: float) -> tuple[str, float]:
+    return ("s", 1.0) if of == "s" and highest >= _SECONDS_FROM else _UNITS.get(of, ("", 1.0))
 
 
 def _finite(values: list[list[Any]]) -> Iterator[tuple[float, float]]:

@@ -89,9 +89,18 @@ class Containers:
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
 
-    def prepare_again(self) -> None:
+    def prepare_again(self, **environment: str) -> None:
+        """Run `setup` once more, with other values of its variables."""
+        self._services["setup"]["environment"] |= environment
         self.run(self._command("setup", self._entrypoint("setup")))
         self._settle()
+
+    def execute(self, name: str, *words: str) -> str:
+        """What `docker compose exec` would print."""
+        command = self._command(name, list(words))
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
 
     def health(self, name: str) -> int:
         """Exit status of the service's health check, compose's own or else the image's."""

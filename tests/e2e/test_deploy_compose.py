@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from authz.config import Identity
-from authz.up import proof
+from authz.up import probe, proof
 from authz.up.issuer import SampleIssuer
 from authz.up.places import LOOPBACK
 from authz.up.processes import Processes
@@ -112,6 +112,20 @@ def test_preparing_again_changes_neither_keys_nor_trust(running: Running) -> Non
     running.containers.prepare_again()
     assert [file.read_bytes() for file in kept] == before
     assert running.get(RECORDS).status_code == 200
+
+
+def test_a_new_policy_version_is_taken_while_all_run(running: Running) -> None:
+    metrics = f"{LOOPBACK}:{running.containers.ports.metrics}"
+    running.containers.prepare_again(POLICY_VERSION="v9.0.0")
+    taken = b'version="v9.0.0"'
+    running.processes.wait("worker", lambda: taken in probe.get(metrics, "/metrics")[1], "the new version")
+    assert running.get(RECORDS).status_code == 200
+
+
+def test_the_ledger_can_be_verified_from_inside(running: Running) -> None:
+    running.get(RECORDS)
+    said = running.containers.execute("worker", *"aegis verify ledger --trust trust.json".split())
+    assert said.startswith("verified")
 
 
 def test_opa_believes_the_policys_key_only(running: Running) -> None:
