@@ -62,13 +62,22 @@ def _segment(file: Path, start: int, first: int) -> Iterator[Found]:
 
 
 def by_decision(path: Path, decision_id: str) -> Found | None:
-    """The `decision` entry with this id in any log at or below `path`; the newest logs are searched first."""
+    """The `decision` entry with this id in any log at or below `path`; the newest logs are searched first.
+
+    A log that has a fault or cannot be read is raised only if the entry is in no other.
+    """
     member = b'"decision_id":' + canonical.encode(decision_id)
     places, _ = files.discover(path)
+    unwell: IntegrityViolation | OSError | None = None
     for place in sorted(places, key=lambda place: place.path.name, reverse=True):
-        for found in entries(place.path):
-            if member in found.entry and _decides(found.members(), decision_id):
-                return found
+        try:
+            for found in entries(place.path):
+                if member in found.entry and _decides(found.members(), decision_id):
+                    return found
+        except (IntegrityViolation, OSError) as error:
+            unwell = unwell or error
+    if unwell:
+        raise unwell
     return None
 
 
@@ -77,10 +86,19 @@ def _decides(members: dict[str, Any], decision_id: str) -> bool:
 
 
 def by_seq(path: Path, seq: int, log: str = "") -> list[Found]:
-    """Entry `seq` of every log at or below `path` whose name is `log` or ends with `/log`."""
+    """Entry `seq` of every log at or below `path` whose name is `log` or ends with `/log`.
+
+    A log that has a fault or cannot be read is raised unless the one that `log` means has the entry.
+    """
     found: list[Found] = []
+    unwell: IntegrityViolation | OSError | None = None
     for place in files.discover(path)[0]:
-        entry = next(entries(place.path, seq), None)
-        if entry is not None and f"/{entry.members().get('log')}".endswith(f"/{log}" if log else ""):
-            found.append(entry)
+        try:
+            entry = next(entries(place.path, seq), None)
+            if entry is not None and f"/{entry.members().get('log')}".endswith(f"/{log}" if log else ""):
+                found.append(entry)
+        except (IntegrityViolation, OSError) as error:
+            unwell = unwell or error
+    if unwell and not (log and found):
+        raise unwell
     return found

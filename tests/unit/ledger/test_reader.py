@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
 from authz.errors import IntegrityViolation
-from authz.ledger import merkle, reader
+from authz.ledger import files, merkle, reader
 from authz.ledger.journal import SEGMENT_ENTRIES
 from tests import ledgers
 
@@ -121,3 +123,62 @@ def test_a_missing_segment_ends_the_reading_loudly(epoch: Path) -> None:
     file(epoch).rename(epoch / "entries" / "00000001.jsonl")
     with pytest.raises(IntegrityViolation, match=r"00000000\.jsonl, seq 0: missing"):
         list(reader.entries(epoch))
+
+
+def _lose_a_segment(epoch: Path) -> None:
+    file(epoch).rename(epoch / "entries" / "00000001.jsonl")
+
+
+def _garble(epoch: Path) -> None:
+    ledgers.edit(epoch, lambda entries: entries.__setitem__(0, b"x" * 20_000))
+
+
+def _close_off(epoch: Path) -> None:
+    file(epoch).unlink()
+    file(epoch).symlink_to("/nowhere")
+
+
+@pytest.mark.parametrize("break_it", [_lose_a_segment, _garble, _close_off])
+def test_a_fault_in_one_log_hides_no_entry_of_another(
+    tmp_path: Path, epoch: Path, break_it: Callable[[Path], None]
+) -> None:
+    later = ledgers.write(tmp_path, 3, epoch=ledgers.LATER_EPOCH)
+    break_it(later)
+    wanted = ledgers.decision(4)["decision_id"]
+    found = reader.by_decision(tmp_path, wanted)
+    assert found is not None
+    assert (found.file, found.seq) == (file(epoch), 4)
+    assert [item.file for item in reader.by_seq(tmp_path, 2, LOG)] == [file(epoch)]
+    with pytest.raises(IntegrityViolation, match=str(later)):
+        reader.by_seq(tmp_path, 2)  # of every log, and this one may have it
+
+
+@pytest.mark.parametrize("break_it", [_lose_a_segment, _garble, _close_off])
+def test_where_nothing_is_found_a_fault_says_why(
+    tmp_path: Path, epoch: Path, break_it: Callable[[Path], None]
+) -> None:
+    later = ledgers.write(tmp_path, 3, epoch=ledgers.LATER_EPOCH)
+    break_it(later)
+    with pytest.raises(IntegrityViolation, match=str(later)):
+        reader.by_decision(tmp_path, "019b7690-ffff-7000-8000-000000000000")
+    with pytest.raises(IntegrityViolation, match=str(later)):
+        reader.by_seq(tmp_path, 7)
+
+
+def test_a_log_that_cannot_be_read_hides_no_entry_of_another(
+    tmp_path: Path, epoch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later = ledgers.write(tmp_path, 3, epoch=ledgers.LATER_EPOCH)
+    real = files.open_regular
+
+    def unreadable(path: Path) -> BinaryIO:
+        if path == file(later):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(files, "open_regular", unreadable)
+    found = reader.by_decision(tmp_path, ledgers.decision(4)["decision_id"])
+    assert found is not None
+    assert len(reader.by_seq(tmp_path, 2, LOG)) == 1
+    with pytest.raises(PermissionError):
+        reader.by_decision(tmp_path, "019b7690-ffff-7000-8000-000000000000")
