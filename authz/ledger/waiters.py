@@ -1,10 +1,11 @@
 """Who waits for which entry, and when each is answered (DESIGN section 7).
 
     add --wrote--> waiting for the sync --synced--> answered
-                        `-- bounded: the bound passes --> answered, and named in a `late_sync` entry
+                        `-- bounded: the bound passes --> `late_sync` is written --> answered
 
 In: futures with the place of their entry. Out: the futures' results. Owned by the writer, on its event loop.
-It must never answer before the entry's bytes are written, nor answer early without a word in the log. Batches
+It must never answer before the entry's bytes are written, nor answer early before a word of that is (with a
+bound of 0, where nobody waits, the word follows). Batches
 are kept, not waiters one by one, and only as long as somebody in them waits: `listen.waiting` bounds them,
 however long a sync hangs.
 """
@@ -48,20 +49,41 @@ class Lateness:
     def __init__(self, say: Callable[[str, dict[str, Any]], Future]) -> None:
         self.begun = 0  # times that answers began to leave early
         self._say = say
+        self._word: Future | None = None  # the one that begins a range, while it may not be written
         self._first = self._last = -1  # the range answered early, -1 for none
         self._answers = 0
         self._longest_s = 0.0
 
-    def answered(self, first: int, last: int, answers: int, waited_s: float) -> None:
-        """Entries `first` to `last` are about to be answered before their sync, after so long.
+    def begin(self, first: int, waited_s: float) -> bool:
+        """Whether it is written that answers leave early, here that of entry `first` after so long. If not it
+        is said, and written in this turn of the loop: to be asked again in the next one.
 
-        Raises EvidenceUnavailable if no word of it can be left: then they must not be.
+        Raises EvidenceUnavailable if no word of it can be left: then they must not.
         """
         if self._first < 0:
             waited_us = int(waited_s * 1e6)
-            self._say("late_sync", {"state": "begun", "first_seq": first, "waited_us": waited_us})
-            self.begun += 1
+            self._word = self._say(
+                "late_sync", {"state": "begun", "first_seq": first, "waited_us": waited_us}
+            )
+            self._add(first, first, 0, waited_s)
+            return False
+        word, self._word = self._word, None
+        if word is not None:
+            self._check_begun(word)
+        return True
+
+    def answered(self, first: int, last: int, answers: int, waited_s: float) -> None:
+        """Entries `first` to `last` are answered before their sync, after so long; `begin` was true."""
         self._add(first, last, answers, waited_s)
+
+    def _check_begun(self, word: Future) -> None:
+        fault = word.exception() if word.done() and not word.cancelled() else None
+        if fault is None:
+            self.begun += 1
+            return
+        if not self._answers:  # otherwise an older range is still open, and this one becomes a part of it
+            self._first = self._last = -1
+        raise EvidenceUnavailable(str(fault))
 
     def synced(self, upto: int) -> None:
         """All entries before `upto` are durable now."""
@@ -108,7 +130,7 @@ class Waiters:
         self._new_loose: list[_Waiter] = []
         self._strict: deque[_Batch] = deque()
         self._loose: deque[_Batch] = deque()
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
 
     def add(self, written: Written, *, synced: bool) -> Future:
         """For an entry that is not written yet; `synced`: it waits for the sync whatever the bound."""
@@ -165,7 +187,9 @@ class Waiters:
         now = time.monotonic()
         try:
             while self._loose and now - self._loose[0].since >= self._window_s - _EARLY_S:
-                self._answer_early(self._loose[0], now)
+                if not self._answer_early(self._loose[0], now):
+                    self._timer = self._loop.call_soon(self._look)  # after the write of this turn
+                    return
                 self._loose.popleft()
         except EvidenceUnavailable:  # the log can take no word of it: they wait for the sync after all
             return
@@ -173,12 +197,17 @@ class Waiters:
             left = self._loose[0].since + self._window_s - now
             self._timer = self._loop.call_later(max(0.0, left), self._look)
 
-    def _answer_early(self, batch: _Batch, now: float) -> None:
+    def _answer_early(self, batch: _Batch, now: float) -> bool:
+        """Whether nobody in `batch` has to wait any more."""
         answers = batch.answered + sum(not future.done() for future, _ in batch.waiters)
-        if answers:
-            first, last = batch.waiters[0][1].seq, batch.waiters[-1][1].seq
-            self._lateness.answered(first, last, answers, now - batch.since)
-            _answer(batch)
+        if not answers:
+            return True
+        first, last, waited_s = batch.waiters[0][1].seq, batch.waiters[-1][1].seq, now - batch.since
+        if not self._lateness.begin(first, waited_s):
+            return False
+        self._lateness.answered(first, last, answers, waited_s)
+        _answer(batch)
+        return True
 
 
 def _split(waiters: list[_Waiter], upto: int) -> tuple[list[_Waiter], list[_Waiter]]:

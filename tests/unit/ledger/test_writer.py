@@ -289,6 +289,39 @@ async def test_bounded_answers_while_the_sync_hangs_and_says_so(worker: Worker) 
     assert late[1]["waited_us"] >= 1000
 
 
+async def test_no_answer_leaves_early_if_the_disk_does_not_take_the_word_of_it(worker: Worker) -> None:
+    worker.configure(reply_after="bounded", sync_wait_ms=1)
+
+    class Full(HungDisk):
+        full = False
+        refused = 0
+
+        def write(self, fd: int, data: memoryview) -> int:
+            if self.full:
+                self.refused += 1
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().write(fd, data)
+
+    disk = Full()
+    async with worker.running(disk) as ledger:
+        disk.hang()
+        waiting = many(ledger, 1, 2)
+        await asyncio.sleep(0)  # written
+        disk.full = True
+        while not disk.refused:
+            await asyncio.sleep(0.001)
+        assert not any(future.done() for future in waiting)
+        assert (ledger.late_syncs, worker.kinds()) == (0, ["open", "decision", "decision"])
+        disk.full = False
+        late = many(ledger, 3)[0]  # with the next entry it is tried again
+        assert [await outcome(future) for future in (*waiting, late)] == ["written"] * 3
+        disk.release()
+    words = [
+        (entry["state"], entry["first_seq"]) for entry in worker.check()[0] if entry["kind"] == "late_sync"
+    ]
+    assert words == [("begun", 1), ("ended", 1)]
+
+
 async def test_a_ledger_closed_while_answers_were_early_names_their_range(worker: Worker) -> None:
     worker.configure(reply_after="bounded", sync_wait_ms=1)
     disk = HungDisk()
