@@ -28,6 +28,7 @@ from msgspec.structs import replace
 
 from authz.errors import PolicyRejected
 from authz.policy.analysis import analyse
+from authz.policy.duplicates import refuse_duplicates
 from authz.policy.identities import identities_of
 from authz.policy.manifest import Analysis, is_version
 from authz.policy.opa_tool import OpaTool
@@ -115,6 +116,7 @@ def _build_plain(source: Path, work: Path, tool: OpaTool) -> Path:
     """The bundle without tests, metadata and signature: what is analysed is what will be served."""
     source, plain = source.resolve(), work.resolve() / "plain.tar.gz"
     _refuse_foreign(source)
+    refuse_duplicates(source)
     tool.run(["check", "--strict", "--bundle", "."], source)
     tool.run(["build", "-b", ".", "--ignore", _TESTS, "-o", str(plain)], source)
     return plain
