@@ -22,6 +22,7 @@ TWO_READINGS = """
     /patients/17%2frecords /patients/17%5crecords /patients/%2e%2e%2f7/records
     /patients/17/..%2frecords /patients/%252e/records /patients/%zz/records
 """.split()
+FORWARDED = "x-forwarded-for x-forwarded-host x-forwarded-port x-forwarded-proto x-real-ip forwarded".split()
 FLOODS = {"many": "\n".join(f"x-{number}: 1" for number in range(150)), "large": "x-big: " + "b" * 40_000}
 
 
@@ -34,6 +35,14 @@ def test_the_token_stays_here_and_the_decision_id_goes_on(stack: Stack) -> None:
     assert ours == {DECISION_ID: answer.headers[DECISION_ID]}
     assert stack.record(answer)["decision"] == "allow"
     assert "x-envoy-external-address" not in received
+
+
+def test_what_an_agent_says_of_where_it_sits_stays_here(stack: Stack) -> None:
+    said = dict.fromkeys(FORWARDED, "203.0.113.7")
+    with stack.client() as client:
+        answer = client.get(RECORDS, headers=said)
+    assert answer.status_code == 200
+    assert set(answer.json()["headers"]) & set(said) == set()
 
 
 def test_a_denial_explains_itself_to_programs_without_telling_the_rule(stack: Stack) -> None:

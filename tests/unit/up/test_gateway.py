@@ -194,3 +194,8 @@ def test_a_virtual_host_without_a_route_for_connect_is_refused_by_name(file: Pat
     addresses = gateway.Addresses(1, check=[tmp_path], admin=tmp_path, access_log=tmp_path)
     with pytest.raises(StartFailed, match=f"edited.yaml: virtual host {host['name']} has no route"):
         gateway.configure(edited, addresses)
+
+
+def test_what_an_agent_says_of_where_it_sits_is_removed(reference: dict[str, Any]) -> None:
+    removed = set(manager(reference)["route_config"]["request_headers_to_remove"])
+    assert {"x-forwarded-for", "x-forwarded-host", "forwarded", "x-real-ip"} <= removed
