@@ -74,10 +74,12 @@ def parsed_body(request: Request) -> Any:
 def body_form(request: Request) -> str:
     """Whether there is a body, and whether it was read: `none`, `parsed` or `opaque`.
 
-    A body that is announced and was not passed on is opaque, too.
+    A body that is announced and was not passed on is opaque, too, and so is JSON under another type or none:
+    rules that forbid something see what is in it, but nothing is permitted by what its reader may not see.
     """
     if request.action.arguments is not MISSING:
-        return "parsed"
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        return "parsed" if kind in (_JSON, _FORM) or kind.endswith("+json") else "opaque"
     announced = request.headers.get("content-length", "0").strip("0")
     return "opaque" if request.body or request.truncated_body or announced else "none"
 

@@ -18,17 +18,20 @@ from authz.values import MISSING, Reason
 JSON: Final = "json"
 FORM: Final = "form"
 OTHER: Final = ""
+FOREIGN: Final = "foreign"  # another type, whose reader may take the bytes for other text than we do
 # Some readers drop what is beyond a thousand fields in silence (PHP), others refuse it (Django).
 MAX_FIELDS: Final = 1000
 _BROKEN_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _FORM_TEXT: Final = re.compile(r"[ -~]*")
 # An object or an array from the start, in UTF-8 or wider, perhaps behind a BOM.
 _LIKE_JSON: Final = re.compile(rb"(?:\xef\xbb\xbf|\xff\xfe|\xfe\xff)?[\x00 \t\r\n]*[{\[]")
-_UTF8_NAMES: Final = frozenset(("utf-8", "utf8"))
+_UTF8_NAMES: Final = frozenset(("utf-8", "utf8", "us-ascii", "ascii"))  # ASCII is a part of it
 
 
 def media(content_type: str) -> str:
-    """JSON, FORM or OTHER. Media types are case-insensitive; parameters may not change the encoding."""
+    """JSON, FORM, OTHER or FOREIGN. Media types are case-insensitive; for JSON and forms parameters may not
+    change the encoding.
+    """
     if "," in content_type:  # two headers folded into one: some readers take the first, others the last
         raise Denied(Reason.MALFORMED_HEADERS, "content-type: several")
     kind, _, parameters = content_type.partition(";")
@@ -38,18 +41,21 @@ def media(content_type: str) -> str:
     elif kind == "application/x-www-form-urlencoded":
         found = FORM
     else:
-        return OTHER
-    if parameters:
-        _check_charset(parameters.lower())
+        found = OTHER
+    if parameters and not _is_utf8(parameters.lower()):
+        if found != OTHER:
+            raise Denied(Reason.MALFORMED_BODY, "content-type: a charset other than UTF-8")
+        return FOREIGN
     return found
 
 
-def _check_charset(parameters: str) -> None:
+def _is_utf8(parameters: str) -> bool:
     for parameter in parameters.split(";"):
         name, _, value = parameter.partition("=")
         # Readers of RFC 2231 also know `charset*` and `charset*0`.
         if name.strip().startswith("charset") and value.strip().strip('"') not in _UTF8_NAMES:
-            raise Denied(Reason.MALFORMED_BODY, "content-type: a charset other than UTF-8")
+            return False
+    return True
 
 
 def check_coding(content_encoding: str) -> None:
@@ -64,7 +70,11 @@ def arguments(body: bytes, kind: str, depth: int) -> Any:
         return parse_json(body, depth)
     if kind == FORM:
         return parse_form(body)
-    return _unlabelled(body, depth) if _LIKE_JSON.match(body) else MISSING
+    if not _LIKE_JSON.match(body):
+        return MISSING
+    if kind == FOREIGN:
+        raise Denied(Reason.MALFORMED_BODY, "body: like JSON, under a charset other than UTF-8")
+    return _unlabelled(body, depth)
 
 
 def _unlabelled(body: bytes, depth: int) -> Any:

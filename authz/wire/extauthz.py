@@ -216,7 +216,7 @@ def _body(http: Any, headers: dict[str, str], limits: Limits) -> tuple[bytes, bo
 
 def _arguments(body: bytes, headers: dict[str, str], limits: Limits) -> Any:
     kind = bodies.media(headers.get("content-type", ""))
-    if kind != bodies.OTHER:
+    if kind in (bodies.JSON, bodies.FORM):
         bodies.check_coding(headers.get("content-encoding", ""))
     return bodies.arguments(body, kind, limits.json_depth)
 

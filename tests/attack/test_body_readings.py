@@ -10,7 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from authz.errors import Denied
-from authz.protocols.body import FORM, JSON, OTHER, arguments, check_coding, media, parse_form, parse_json
+from authz.protocols.body import (
+    FOREIGN,
+    FORM,
+    JSON,
+    OTHER,
+    arguments,
+    check_coding,
+    media,
+    parse_form,
+    parse_json,
+)
 from authz.values import Reason
 
 
@@ -211,6 +221,12 @@ def test_ambiguous_json_under_another_type(body: bytes) -> None:
     assert reason(arguments, body, OTHER, 64) == Reason.MALFORMED_BODY
 
 
+@pytest.mark.parametrize("body", [b'{"amount": 1}', b" [1]", b"{"])
+def test_what_looks_like_json_under_a_charset_in_which_it_is_other_text(body: bytes) -> None:
+    """`text/plain; charset=ibm037`: who goes by the type reads something else in the same bytes."""
+    assert reason(arguments, body, FOREIGN, 64) == Reason.MALFORMED_BODY
+
+
 @pytest.mark.parametrize("body", [b'{"amount": 1}', b" [1]", *AMBIGUOUS])
 def test_json_under_the_type_of_a_form(body: bytes) -> None:
     """What `curl -d` sends: a form with one strange name to policy, JSON to many an upstream."""
@@ -255,4 +271,11 @@ def test_a_form_that_is_accepted_says_what_pythons_own_reader_says(body: bytes) 
 @settings(max_examples=300, deadline=None)
 @given(st.one_of(st.text(max_size=40), st.text('aplictonjsh/;,=+ urfe-8"', max_size=40)))
 def test_any_content_type_is_a_kind_or_a_denial(content_type: str) -> None:
-    assert judged(media, content_type) in (JSON, FORM, "", Reason.MALFORMED_BODY, Reason.MALFORMED_HEADERS)
+    assert judged(media, content_type) in (
+        JSON,
+        FORM,
+        OTHER,
+        FOREIGN,
+        Reason.MALFORMED_BODY,
+        Reason.MALFORMED_HEADERS,
+    )

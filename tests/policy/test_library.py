@@ -344,6 +344,17 @@ def test_the_readmes_list_of_rules_is_that_of_the_rego_in_its_order() -> None:
     assert table("What decides") == [row for row in written if row[0] != "default"] + default
 
 
+@pytest.mark.parametrize("headers", [{"content-type": "text/plain"}, {}])
+async def test_declared_arguments_under_a_type_that_is_not_theirs_are_denied(
+    library: PolicyStage, headers: dict[str, str]
+) -> None:
+    charge = {"amount_cents": 4200, "currency": "EUR", "reference": "r"}
+    labelled = sent("POST", PAYMENTS, "/charges", charge)
+    assert (await decide_as(library, BILLING, labelled)).decision == "allow"
+    unlabelled = sent("POST", PAYMENTS, "/charges", charge, headers=headers)
+    assert (await decide_as(library, BILLING, unlabelled)).reason_code == "argument_not_permitted"
+
+
 # What a policy author does.
 
 
@@ -371,6 +382,7 @@ def with_the_readmes_agent(directory: Path) -> Path:
 
 def test_the_readmes_commands_work(tmp_path: Path) -> None:
     with_the_readmes_agent(tmp_path)
+    (tmp_path / "var").mkdir()
     (tmp_path / ".venv/bin").mkdir(parents=True)
     for name in ("opa", "aegis"):
         program = programs.find(name)
@@ -385,7 +397,7 @@ def test_the_readmes_commands_work(tmp_path: Path) -> None:
 
 async def test_the_readmes_own_agent_works(tmp_path: Path) -> None:
     source = with_the_readmes_agent(tmp_path)
-    request = sent("GET", "flights.example", "/v1/flights", query="from=FRA&to=OSL", port=443)
+    request = sent("GET", "flights.example", "/v1/flights", query="from=FRA&to=OSL")
     async with opa_with(build(source, tmp_path)) as process, started(process.socket) as policy:
         assert (await decide_as(policy, agent("travel-agent"), request)).decision == "allow"
         assert (await decide_as(policy, CLINICAL, request)).reason_code == "tool_not_permitted"

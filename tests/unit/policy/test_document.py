@@ -157,6 +157,9 @@ def test_a_truncated_body_is_not_parsed() -> None:
         (a_request(headers={"content-length": "0"}), "none"),
         (with_body("application/json", b'{"a":1}', {"a": 1}), "parsed"),
         (with_body("application/json", b"null", None), "parsed"),
+        (with_body("Application/Problem+JSON; charset=utf-8", b'{"a":1}', {"a": 1}), "parsed"),
+        (with_body("text/plain", b'{"a":1}', {"a": 1}), "opaque"),
+        (with_body("", b'{"a":1}', {"a": 1}), "opaque"),
         (with_body("text/plain", b"x"), "opaque"),
         (a_request(headers={"content-length": "7"}), "opaque"),
         (a_request(headers={"content-length": "x"}), "opaque"),
@@ -177,7 +180,8 @@ def test_now_is_utc_wherever_the_clock_stands() -> None:
 def test_our_own_fields_come_from_request_and_subject() -> None:
     subject = Subject("a", Assurance.MTLS, chain=("b",), claims={"role": "x"}, session_id="s")
     claims = Claims({name: name for name in CLAIMS}, ("odd",))
-    request = a_request(sni="sni.example", action=Action("http", "t", "PUT", "/r", {"k": 1}), claims=claims)
+    action, headers = Action("http", "t", "PUT", "/r", {"k": 1}), {"content-type": "application/json"}
+    request = a_request(sni="sni.example", headers=headers, action=action, claims=claims)
     values = {
         ".".join(path): read(".".join(path), request, subject) for path in FIELDS if path[0] != "attributes"
     }

@@ -4,6 +4,7 @@ import pytest
 
 from authz.errors import Denied
 from authz.protocols.body import (
+    FOREIGN,
     FORM,
     JSON,
     MAX_FIELDS,
@@ -24,6 +25,7 @@ from authz.values import MISSING, Reason
         ("APPLICATION/Json", JSON),
         ("application/json; charset=utf-8", JSON),
         ('application/json;charset="UTF-8"; v=1', JSON),
+        ("application/json; charset=us-ascii", JSON),
         ("application/vnd.api+json", JSON),
         ("application/json-patch+json", JSON),
         ("application/x-www-form-urlencoded; charset=UTF8", FORM),
@@ -33,7 +35,9 @@ from authz.values import MISSING, Reason
         ("application/jsonp", OTHER),
         ("application/json+xml", OTHER),
         ("multipart/form-data; boundary=x", OTHER),
-        ("text/plain; charset=utf-16", OTHER),
+        ("text/plain; charset=utf-16", FOREIGN),
+        ("text/plain; charset=ibm037", FOREIGN),
+        ("text/plain; charset=utf-8", OTHER),
     ],
 )
 def test_the_media_type_decides_how_a_body_is_read(content_type: str, kind: str) -> None:
@@ -44,6 +48,7 @@ def test_only_what_is_json_or_a_form_is_read() -> None:
     assert arguments(b'{"a": [1]}', JSON, 8) == {"a": [1]}
     assert arguments(b"a=1", FORM, 8) == {"a": ["1"]}
     assert arguments(b"\xff{", OTHER, 8) is MISSING
+    assert arguments(b"plain", FOREIGN, 8) is MISSING
     assert arguments(b"true", OTHER, 8) is MISSING
 
 
