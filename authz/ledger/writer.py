@@ -126,11 +126,6 @@ class LedgerWriter:
         """Times that answers began to leave before their sync."""
         return self._lateness.begun
 
-    @property
-    def decision_room(self) -> int | None:
-        """Bytes that decisions may still take under the quota, None without one."""
-        return None if self._room is None else max(0, self._room - RESERVED)
-
     def append(self, kind: str, members: dict[str, Any], *, synced: bool = False) -> asyncio.Future[Written]:
         """Chain, sign and batch one entry; its bytes are written in this turn of the loop.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -371,7 +370,6 @@ async def test_under_a_quota_decisions_are_refused_before_it_is_used_up(worker: 
                 heard.append(str(error))
         assert heard[0] == "written"
         assert heard[-1] == "the ledger's quota is used up"
-        assert ledger.decision_room == 0
         assert not ledger.healthy
         assert await outcome(ledger.append("heartbeat", {})) == "written"
     assert worker.kinds()[-2:] == ["heartbeat", "close"]
@@ -384,10 +382,10 @@ async def test_a_write_that_failed_uses_no_quota(worker: Worker) -> None:
     with_room_for(worker, 3000)
     disk = FailingDisk(errno.ENOSPC)
     async with worker.running(disk) as ledger:
-        room = ledger.decision_room
+        room = ledger._room
         disk.broken = {"write"}
         assert await outcome(many(ledger, 1)[0]) == "write: No space left on device"
-        assert ledger.decision_room == room
+        assert ledger._room == room
         disk.broken = set()
 
 
@@ -400,8 +398,3 @@ async def test_close_gets_down_when_everything_else_is_refused(worker: Worker) -
         with pytest.raises(EvidenceUnavailable, match="quota"):
             ledger.append("heartbeat", {})
     assert worker.kinds()[-1] == "close"
-
-
-async def test_without_a_quota_there_is_no_limit_to_say(worker: Worker, tmp_path: Path) -> None:
-    async with worker.running() as ledger:
-        assert ledger.decision_room is None

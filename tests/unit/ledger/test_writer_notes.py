@@ -130,7 +130,7 @@ async def test_notes_leave_the_reserve_of_the_quota_to_heartbeats(worker: Worker
     used = sum(path.stat().st_size for path in worker.root.parent.rglob("*.jsonl"))
     worker.configure(quota_bytes=used + RESERVED + 2000)
     async with worker.running() as ledger:
-        while ledger.decision_room:
+        while ledger.healthy:
             ledger.note("outcome", OUTCOME)
         with pytest.raises(EvidenceUnavailable, match="quota"):
             ledger.note("outcome", OUTCOME)
