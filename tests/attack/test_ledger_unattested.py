@@ -107,3 +107,19 @@ async def test_the_worker_owns_up_and_what_follows_is_sealed(worker: Worker, aba
     assert "not attested by a key that its log names" in gap["why"]
     assert ledgers.check(worker.epochs[1]).verified
     assert "attestation" in ledgers.found(worker.epochs[0]).what
+
+
+def test_an_epoch_under_a_forger_s_own_key_is_found_by_whoever_pins_keys(
+    worker: Worker, abandoned: Path
+) -> None:
+    """A log names its own record keys, and the follower has no others: its checkpoint says what was there,
+    and only trust that was pinned elsewhere says whether it may have been.
+    """
+    forger = Signer(ledgers.OTHER_SEED)
+    said = ledgers.story(3, opening={"record_keys": [forger.public_jwk]})
+    name = "29990101T000000Z-0000000000000000"
+    epoch = ledgers.write(worker.root.parent, said, epoch=name, signer=forger, sealed=False)
+    worker.seal()
+    assert signed(epoch) == 3
+    fault = ledgers.found(worker.root)
+    assert (fault.what, fault.seq) == ("attestation: by a key that is not in trust", 0)
