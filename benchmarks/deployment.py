@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import time
 import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,6 +58,7 @@ class Bench:
 
     conditions: Conditions
     targets: dict[str, Target] = field(default_factory=dict)
+    policy_s: float = 0.0  # from OPA's start until it had the policy
     _metrics: str = ""
 
     def stages(self) -> dict[str, Any]:
@@ -88,7 +90,9 @@ def deploy(places: Places, processes: Processes, conditions: Conditions) -> Benc
     source = _policy(places.run / "policy", conditions.data_mb)
     issuer, _ = deployment.prepare(source)
     deployment.start_follower()
-    deployment.start_opa()
+    started = time.monotonic()
+    deployment.start_opa(within_s=300)
+    taken_up = time.monotonic() - started
     worker = _start_worker(deployment, conditions.slow_sync_ms)
     sockets = {"bare": _bare(places, processes), "ours": places.check_socket}
     if conditions.plugin:
@@ -106,7 +110,7 @@ def deploy(places: Places, processes: Processes, conditions: Conditions) -> Benc
     def target(name: str, path: str, *pids: int) -> Target:
         return Target(listeners[name][0], list(pids), path, Times(places.logs / name, envoy), headers)
 
-    bench = Bench(conditions, _metrics=deployment.settings.listen.metrics)
+    bench = Bench(conditions, policy_s=taken_up, _metrics=deployment.settings.listen.metrics)
     bench.targets["bare"] = target("bare", KNOWN, processes.pid("bare"))
     bench.targets["cached"] = target("ours", KNOWN, worker, processes.pid("opa"))
     bench.targets["uncached"] = target("ours", NEW, worker, processes.pid("opa"))

@@ -26,7 +26,7 @@ from authz.up.issuer import SampleIssuer
 from authz.up.places import LOOPBACK, Places, Ports
 from authz.up.policies import publish
 from authz.up.probe import answers
-from authz.up.processes import Processes, StartFailed
+from authz.up.processes import START_WITHIN_S, Processes, StartFailed
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 POLICY: Final = ROOT / "rego"
@@ -66,12 +66,12 @@ class Deployment:
         address = self.settings.follower.metrics
         self.processes.wait("follower", lambda: answers(address, "/readyz"), "being ready")
 
-    def start_opa(self) -> None:
+    def start_opa(self, within_s: float = START_WITHIN_S) -> None:
         config = self.places.run / "opa.json"
         told = opa_config(f"http://{self.settings.follower.bundles}", public_key(self._policy_key))
         config.write_text(json.dumps(told, indent=1) + "\n")
         self.processes.start("opa", *opa_command(self.places.opa_socket, config, opa=str(program("opa"))))
-        self.processes.wait("opa", self.opa_ready, "having the policy")
+        self.processes.wait("opa", self.opa_ready, "having the policy", within_s)
 
     def opa_ready(self) -> bool:
         return answers(self.places.opa_socket, "/health?bundles")
