@@ -46,6 +46,8 @@ class Relay:
         for thread in self._threads:
             thread.join(10)
         self._threads.clear()
+        for end in ends:
+            end.close()
 
     def pause(self) -> None:
         """Read nothing more from either side, as a receiver that hangs."""
