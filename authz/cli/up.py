@@ -26,12 +26,12 @@ def up(
 ) -> None:
     """Start Envoy, OPA, worker and follower here, play the sample traffic, prove the ledger, then serve."""
     with explained():
-        from authz.up.deployment import POLICY
-        from authz.up.places import Ports
-        from authz.up.story import Options, run
-
-        ports = Ports(envoy_port, upstream_port, bundles_port, metrics_port, follower_metrics_port)
         try:
+            from authz.up.deployment import POLICY
+            from authz.up.places import Ports
+            from authz.up.story import Options, run
+
+            ports = Ports(envoy_port, upstream_port, bundles_port, metrics_port, follower_metrics_port)
             raise typer.Exit(run(Options(state, policy or POLICY, ports, once)))
         except KeyboardInterrupt:
             raise typer.Exit(_INTERRUPTED) from None

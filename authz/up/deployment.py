@@ -24,7 +24,7 @@ from authz.policy.signing import public_key
 from authz.up import gateway
 from authz.up.issuer import SampleIssuer
 from authz.up.places import LOOPBACK, Places, Ports
-from authz.up.policies import publish
+from authz.up.policies import Published, publish
 from authz.up.probe import answers
 from authz.up.processes import START_WITHIN_S, Processes, StartFailed
 
@@ -50,16 +50,15 @@ class Deployment:
         self.config.write_text(_NOTE + yaml.safe_dump(_tree(places, ports, overrides or {}), sort_keys=False))
         self.settings: Settings = load(self.config)
 
-    def prepare(self, policy: Path = POLICY) -> tuple[SampleIssuer, str]:
-        """Make the keys and the trust file, publish `policy`; the sample issuer and the active revision."""
+    def prepare(self, policy: Path = POLICY) -> tuple[SampleIssuer, Published]:
+        """Make the keys and the trust file, publish `policy`; the sample issuer and the active version."""
         if not policy.is_dir():
             raise StartFailed(f"{policy}: no such directory; run `aegis up` from a clone, or with --policy")
         settings, state = self.settings, self.settings.state
         self._pin()
         (state / "keys").chmod(0o700)
         issuer = SampleIssuer(state / "keys/issuer", settings.path(settings.identity.jwks), settings.identity)
-        bundles = settings.path(settings.follower.bundle_directory)
-        return issuer, publish(policy, bundles, self._policy_key, opa=str(program("opa")))
+        return issuer, publish(policy, self.bundles, self._policy_key, opa=str(program("opa")))
 
     def start_follower(self) -> None:
         self.processes.start("follower", str(program("aegis")), "follow", "--config", str(self.config))
@@ -116,12 +115,24 @@ class Deployment:
         return self.settings.state / "trust.json"
 
     @property
+    def bundles(self) -> Path:
+        """Where the policy versions are."""
+        return self.settings.path(self.settings.follower.bundle_directory)
+
+    @property
     def _policy_key(self) -> Path:
         return self.settings.state / "keys/policy.pem"
 
     def _pin(self) -> None:
         """Write the public keys that verifiers pin, once: trust that changes by itself is none."""
         settings = self.settings
+        files = [settings.path(file) for file in (settings.ledger.record_key, settings.ledger.log_key)]
+        gone = [str(file) for file in files if not file.exists()]
+        if gone and self.trust.exists():  # before a new one takes its place
+            raise StartFailed(
+                f"{gone[0]} is gone, and {self.trust} pins it: what another one signs could not be verified. "
+                "Put it back, or move the whole state directory away to start anew"
+            )
         record = keys.public_key(keys.ensure(settings.path(settings.ledger.record_key)))
         log = keys.public_key(keys.ensure(settings.path(settings.ledger.log_key)))
         prefix = f"{settings.deployment}/{settings.worker}/"

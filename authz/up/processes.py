@@ -60,6 +60,10 @@ class Processes:
     def log(self, name: str) -> Path:
         return self._logs / f"{name}.log"
 
+    def names(self) -> list[str]:
+        """Of what was started and not stopped, in the order of starting."""
+        return list(self._running)
+
     def pid(self, name: str) -> int:
         return self._running[name].pid
 

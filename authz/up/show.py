@@ -12,6 +12,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from authz.up.deployment import Deployment
+from authz.up.policies import Published, next_name
+from authz.up.processes import Processes
 from authz.up.proof import Verification
 from authz.up.traffic import EHR, PAYMENTS, Outcome
 
@@ -91,9 +94,32 @@ def fault(result: Verification) -> str:
     )
 
 
-def how_to_go_on(proxy: str, header: Path, policy: Path, state: Path) -> str:
+def policy(published: Published, source: Path, deployment: Deployment) -> str:
+    """Which version decides, and whether it is what the source says."""
+    version, _, digest = published.revision.partition("+")
+    if not published.edited:
+        return f"policy    {version}, {digest[:16]}…, signed, from {short(source)}"
+    build = _build(source, deployment)
+    return (
+        f"policy    {version}, {digest[:16]}…, signed, as it was activated\n"
+        f"          {short(source)} says something else, which is not published: {build}"
+    )
+
+
+def _build(source: Path, deployment: Deployment) -> str:
+    aegis, state = short(Path(sys.executable).with_name("aegis")), short(deployment.settings.state)
+    return f"{aegis} policy build {short(source)} --version {next_name(deployment.bundles)} --state {state}"
+
+
+def processes(running: Processes) -> str:
+    """The process ids, as they are after the samples."""
+    return "processes " + ", ".join(f"{name} {running.pid(name)}" for name in running.names()) + "\n"
+
+
+def how_to_go_on(deployment: Deployment, header: Path, policy: Path) -> str:
     """Commands that work as they stand, from the directory in which `aegis up` runs."""
-    here = {name: short(path) for name, path in {"header": header, "policy": policy, "state": state}.items()}
+    proxy, state = deployment.proxy, deployment.settings.state
+    here = {name: short(path) for name, path in {"header": header, "state": state}.items()}
     aegis = short(Path(sys.executable).with_name("aegis"))
     return escape(
         f"""\
@@ -110,8 +136,8 @@ Read and verify what was recorded:
 
 Change the policy while it runs:
 
-  {aegis} policy build {here["policy"]} --version v1.4.0 --state {here["state"]}
-  {aegis} policy activate v1.4.0 --state {here["state"]}
+  {_build(policy, deployment)}
+  {aegis} policy activate {next_name(deployment.bundles)} --state {here["state"]}
 
 Ctrl-C ends everything."""
     )

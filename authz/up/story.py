@@ -57,9 +57,8 @@ def run(options: Options) -> int:
 
 
 def _start(deployment: Deployment, policy: Path, console: Console) -> SampleIssuer:
-    issuer, revision = deployment.prepare(policy)
-    version, _, digest = revision.partition("+")
-    console.print(f"policy    {version}, {digest[:16]}…, signed, from {show.short(policy)}")
+    issuer, published = deployment.prepare(policy)
+    console.print(show.policy(published, policy, deployment))
     steps = {
         "follower": (deployment.start_follower, "seals the ledger, serves the policy on loopback"),
         "opa": (deployment.start_opa, "decides; reached over a private Unix socket"),
@@ -70,7 +69,7 @@ def _start(deployment: Deployment, policy: Path, console: Console) -> SampleIssu
         started = time.monotonic()
         start()
         took = time.monotonic() - started
-        console.print(f"{name:9} {what} (process {deployment.processes.pid(name)}, {took:.1f} s)")
+        console.print(f"{name:9} {what} ({took:.1f} s)")
     return issuer
 
 
@@ -121,7 +120,8 @@ def _prove(deployment: Deployment, console: Console) -> bool:
 def _serve(deployment: Deployment, issuer: SampleIssuer, policy: Path, console: Console) -> None:
     """Until Ctrl-C or SIGTERM. Raises StartFailed when one of the processes ends by itself."""
     header = deployment.places.run / "clinical-agent.header"
-    console.print(show.how_to_go_on(deployment.proxy, header, policy, deployment.settings.state))
+    console.print(show.processes(deployment.processes))
+    console.print(show.how_to_go_on(deployment, header, policy))
     renew_at = 0.0
     try:
         while True:

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from authz.errors import PolicyRejected
-from authz.followers.bundles import active
+from authz.followers.bundles import activate, active
 from authz.policy.version import build_bundle
 from authz.up.deployment import program
-from authz.up.policies import publish
+from authz.up.policies import Published, next_name, publish
 
 ALLOW = 'package aegis\n\ndecision := {"decision": "allow", "reason_code": "policy_compliant"}\n'
 DENY = ALLOW.replace("allow", "deny")
@@ -24,8 +24,14 @@ def source(tmp_path: Path) -> Path:
     return directory
 
 
-def published(source: Path, tmp_path: Path) -> str:
+def started(source: Path, tmp_path: Path) -> Published:
     return publish(source, tmp_path / "bundles", tmp_path / "keys/policy.pem", opa=str(program("opa")))
+
+
+def published(source: Path, tmp_path: Path) -> str:
+    revision, edited = started(source, tmp_path)
+    assert not edited
+    return revision
 
 
 def test_the_same_source_is_the_same_version(source: Path, tmp_path: Path) -> None:
@@ -68,3 +74,35 @@ def test_a_source_that_does_not_compile_changes_nothing(source: Path, tmp_path: 
     with pytest.raises(PolicyRejected, match=r"policy\.rego"):
         published(source, tmp_path)
     assert {path: path.read_bytes() for path in (tmp_path / "bundles").iterdir()} == before
+
+
+def test_a_version_that_somebody_activated_stays_whatever_the_source_says(
+    source: Path, tmp_path: Path
+) -> None:
+    first, bundles = published(source, tmp_path), tmp_path / "bundles"
+    (source / "aegis/policy.rego").write_text(DENY)
+    theirs = build_bundle(
+        source, bundles, version="v1.4.1", signing_key=tmp_path / "keys/policy.pem"
+    ).revision
+    activate(bundles, "v1.4.1")
+    assert started(source, tmp_path) == (theirs, False)
+    for edit in (ALLOW, DENY.replace("policy_compliant", "closed")):
+        (source / "aegis/policy.rego").write_text(edit)
+        assert started(source, tmp_path) == (theirs, True)
+    assert {file.name for file in bundles.glob("*.tar.gz")} == {f"{first}.tar.gz", f"{theirs}.tar.gz"}
+
+
+def test_one_content_under_two_names_stays_under_the_active_one(source: Path, tmp_path: Path) -> None:
+    published(source, tmp_path)
+    again = build_bundle(
+        source, tmp_path / "bundles", version="v1.4.1", signing_key=tmp_path / "keys/policy.pem"
+    )
+    activate(tmp_path / "bundles", "v1.4.1")
+    assert published(source, tmp_path) == again.revision
+
+
+def test_the_next_name_is_above_all_that_are_taken(tmp_path: Path) -> None:
+    assert next_name(tmp_path) == "v1.4.0"
+    for name in ("v1.3.2-7", "v1.10.3-rc.1", "v1.9.0", "odd"):
+        (tmp_path / f"{name}+{'0' * 64}.tar.gz").touch()
+    assert next_name(tmp_path) == "v1.11.0"
