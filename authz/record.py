@@ -16,7 +16,7 @@ import rfc8785
 
 from authz import canonical
 from authz.controls.redaction import redact, redact_path
-from authz.values import MISSING, NO_CLAIMS, Claims, Malformed, Request, Ruling, Subject
+from authz.values import MISSING, NO_CLAIMS, Claims, Malformed, Mcp, Request, Ruling, Subject
 
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _MAX_POINTERS: Final = 32
@@ -86,8 +86,22 @@ def decision_members(
         members["session_id"] = short(subject.session_id, _MAX_NAME)
     if isinstance(request, Request) and request.claims is not NO_CLAIMS:
         _add_claims(members, request.claims)
+    if request.mcp is not None:
+        _add_mcp(members, request.mcp)
     _add_action(members, request, verdict.classification)
     return members
+
+
+def _add_mcp(members: dict[str, Any], message: Mcp) -> None:
+    """The protocol, and what of its message names itself."""
+    members["protocol"] = "mcp"
+    named = {
+        "message": message.message,
+        "method": short(message.method, 64),
+        "name": short(redact_path(message.name)),
+    }
+    if any(named.values()):
+        members["mcp"] = {name: text for name, text in named.items() if text}
 
 
 def _add_claims(members: dict[str, Any], claims: Claims) -> None:
@@ -108,13 +122,20 @@ def _add_action(members: dict[str, Any], request: Request | Malformed, called: d
         members["tool"], members["params_hash"] = "unknown", NO_PARAMETERS
         return
     members["action"] = request.action.kind
-    members["tool"] = short(called.get("tool") or request.action.tool or request.action.kind)
+    members["tool"] = short(
+        called.get("tool") or request.action.tool or _mcp_tool(request) or request.action.kind
+    )
     for name in ("category", "sensitivity"):
         if name in called:
             members[name] = short(called[name])
     members["params_hash"], masked = params_hash(request)
     if masked:
         members["redacted"] = _pointers(masked)
+
+
+def _mcp_tool(request: Request) -> str:
+    """What the server calls the tool, where policy has no name for it."""
+    return request.mcp.name if request.mcp and request.mcp.method == "tools/call" else ""
 
 
 def _pointers(masked: list[str]) -> list[str]:
@@ -156,14 +177,17 @@ def endpoint(request: Request | Malformed) -> str:
 
 def params_hash(request: Request) -> tuple[str, list[str]]:
     """Lowercase hex SHA-256 of the RFC 8785 form of {"body", "query"} as far as there are any, redacted
-    first; a body that is neither JSON nor a form counts as its own SHA-256. With it, what was redacted.
+    first; a body that is neither JSON nor a form counts as its own SHA-256. Of an MCP message it is the form
+    of its arguments. With it, what was redacted.
     """
     if not request.query and not request.body:
         return NO_PARAMETERS, []
     parameters: dict[str, Any] = {}
     if request.query:
         parameters["query"] = parse_qs(request.query, keep_blank_values=True)
-    if request.body:
+    if request.action.kind == "mcp" and not request.query:
+        parameters = {} if request.action.arguments is MISSING else request.action.arguments
+    elif request.body:
         arguments = request.action.arguments
         parameters["body"] = hashlib.sha256(request.body).hexdigest() if arguments is MISSING else arguments
     masked: list[str] = []

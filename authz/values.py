@@ -38,6 +38,18 @@ class Reason(StrEnum):
     MALFORMED_QUERY = "malformed_query"
     MALFORMED_BODY = "malformed_body"
     BODY_TOO_LARGE = "body_too_large"
+    # It is no MCP message that every reader reads alike (HTTP 400 where the route requires MCP).
+    MALFORMED_MCP_MESSAGE = "malformed_mcp_message"
+    MALFORMED_MCP_BATCH = "malformed_mcp_batch"
+    MALFORMED_MCP_CONTENT_TYPE = "malformed_mcp_content_type"
+    MALFORMED_MCP_MEMBER = "malformed_mcp_member"
+    MALFORMED_MCP_JSONRPC = "malformed_mcp_jsonrpc"
+    MALFORMED_MCP_ID = "malformed_mcp_id"
+    MALFORMED_MCP_PARAMS = "malformed_mcp_params"
+    MALFORMED_MCP_VERSION = "malformed_mcp_version"
+    MALFORMED_MCP_HEADERS = "malformed_mcp_headers"
+    MALFORMED_MCP_SESSION = "malformed_mcp_session"
+    MALFORMED_MCP_METADATA = "malformed_mcp_metadata"
     # Who asks is not established (HTTP 401).
     IDENTITY_MISSING = "identity_missing"
     IDENTITY_INVALID = "identity_invalid"
@@ -135,14 +147,31 @@ class Claims(Struct, frozen=True):
 NO_CLAIMS: Final = Claims({})
 
 
+class Mcp(Struct, frozen=True):
+    """An MCP message (`protocols/mcp.py`), or with `fault` why it is none; then only `rpc_id` may be set.
+
+    `arguments` are those of `tools/call`, the params of other methods, MISSING where there is no method.
+    """
+
+    message: str  # request | notification | response | error | stream (GET) | end (DELETE) | ""
+    method: str = ""
+    name: str = ""  # of the tool or prompt, or the resource's URI, as the agent sends it
+    arguments: Any = MISSING
+    version: str = ""  # protocol revision, "" while none is agreed upon
+    rpc_id: int | str | None = None  # of a request: what its answer must carry
+    meta: dict[str, Any] = {}  # `_meta` of the params: the agent's own words
+    fault: Reason | None = None
+
+
 class Action(Struct, frozen=True):
     """What the agent wants done, as its protocol says it.
 
     `tool` comes from the route (`context_extensions["aegis.tool"]`) and never from the agent;
-    `arguments` is the parsed body (JSON or form) or MISSING; `resource` is the normalised path.
+    `arguments` is the parsed body (JSON or form), of kind `mcp` the message's own, or MISSING; `resource` is
+    the normalised path.
     """
 
-    kind: str  # http | tunnel
+    kind: str  # http | tunnel | mcp
     tool: str
     method: str
     resource: str
@@ -172,6 +201,7 @@ class Request(Struct, frozen=True):
     parent_span_id: str  # 16 hex digits of Envoy's ext_authz span, "" when there is none
     sampled: bool  # the trace flag of the caller's context
     claims: Claims = NO_CLAIMS
+    mcp: Mcp | None = None
 
 
 class Malformed(Struct, frozen=True):
@@ -192,6 +222,7 @@ class Malformed(Struct, frozen=True):
     trace_id: str = ""
     parent_span_id: str = ""
     sampled: bool = False
+    mcp: Mcp | None = None  # set where the caller is an MCP client, so that it is answered as one
 
 
 class Subject(Struct, frozen=True):

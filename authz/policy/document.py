@@ -6,6 +6,7 @@ the request does not have is MISSING and is left out; what could be read in two 
     attributes parsed_path parsed_query parsed_body truncated_body version      as opa-envoy-plugin has them
     agent {id chain assurance claims}    action {kind tool method resource arguments body}
     destination {host port scheme sni}   session {id identified labels}
+    mcp {message method name version fault}     an MCP message, or why it is none (`protocols/mcp.py`)
     context {claimed malformed ...}      what the caller says about itself, by name (`protocols/claims.py`)
     now {weekday hour minute date}       UTC: a clock that can be cached and replayed
 
@@ -21,8 +22,10 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import unquote, unquote_plus
 
+import orjson
+
 from authz.errors import Denied
-from authz.values import CLAIMS, MISSING, Reason, Request, Subject
+from authz.values import CLAIMS, MISSING, Mcp, Reason, Request, Subject
 
 Read = Callable[[Request, Subject, datetime], Any]
 
@@ -54,6 +57,8 @@ def parsed_body(request: Request) -> Any:
     """The body as JSON or as a form's lists of values; null where there is none or it is another type."""
     if not request.body or truncated_body(request):
         return None
+    if request.action.kind == "mcp":  # the whole message, which was read exactly before
+        return orjson.loads(request.body)
     arguments = request.action.arguments
     # Substrings, in this order and case-sensitively: what opa-envoy-plugin does. A body that only it would
     # read as JSON was not checked for duplicate names, so nobody here can say what it means.
@@ -122,6 +127,11 @@ def _utc(now: datetime) -> datetime:
     return now if now.tzinfo is UTC else now.astimezone(UTC)
 
 
+def _mcp(read: Callable[[Mcp], Any]) -> Read:
+    """A member of the MCP message; MISSING where there is no message, or the message has none."""
+    return lambda request, subject, now: (read(request.mcp) or MISSING) if request.mcp else MISSING
+
+
 def _claim(name: str) -> Read:
     return lambda request, subject, now: request.claims.values.get(name, MISSING)
 
@@ -145,6 +155,11 @@ FIELDS: Final[dict[tuple[str, ...], Read]] = {
     ("action", "resource"): lambda r, s, now: r.action.resource,
     ("action", "arguments"): lambda r, s, now: r.action.arguments,
     ("action", "body"): lambda r, s, now: body_form(r),
+    ("mcp", "message"): _mcp(lambda message: message.message),
+    ("mcp", "method"): _mcp(lambda message: message.method),
+    ("mcp", "name"): _mcp(lambda message: message.name),
+    ("mcp", "version"): _mcp(lambda message: message.version),
+    ("mcp", "fault"): _mcp(lambda message: message.fault),
     ("destination", "host"): lambda r, s, now: r.host,
     ("destination", "port"): lambda r, s, now: r.port,
     ("destination", "scheme"): lambda r, s, now: r.scheme,

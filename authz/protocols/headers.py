@@ -17,7 +17,7 @@ from authz.values import Reason
 SINGLE: Final = frozenset(
     ":authority :method :path :scheme :protocol host content-type content-length content-encoding "
     "transfer-encoding upgrade authorization proxy-authorization x-aegis-agent-token x-aegis-decision-id "
-    "x-envoy-auth-partial-body x-request-id".split()
+    "x-envoy-auth-partial-body x-request-id mcp-method mcp-name mcp-protocol-version mcp-session-id".split()
 )
 OURS: Final = "x-aegis-"
 # Some upstreams take method or path from these instead of from the request line: policy would judge another.

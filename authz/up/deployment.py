@@ -43,8 +43,12 @@ class Deployment:
         ports: Ports,
         processes: Processes,
         overrides: Mapping[str, Mapping[str, Any]] | None = None,
+        mcp: int | None = None,
     ) -> None:
-        """Write the settings, with `overrides` by section. Raises ConfigError."""
+        """Write the settings, with `overrides` by section. `mcp` is the sample MCP server's port, where there
+        is one. Raises ConfigError.
+        """
+        self.mcp = mcp
         self.places, self.ports, self.processes = places, ports, processes
         self.config = places.run / "aegis.yaml"
         self.config.write_text(_NOTE + yaml.safe_dump(_tree(places, ports, overrides or {}), sort_keys=False))
@@ -91,7 +95,9 @@ class Deployment:
         self.processes.start(name, *gateway.command(program("envoy"), config))
         self.processes.wait(name, lambda: answers(admin, "/ready"), "being ready")
 
-    def addresses(self, listen: int, name: str = "envoy", upstream: int | None = None) -> gateway.Addresses:
+    def addresses(
+        self, listen: int, name: str = "envoy", upstream: int | None = None, mcp: int | None = None
+    ) -> gateway.Addresses:
         return gateway.Addresses(
             listen,
             check=[self.places.check_socket],
@@ -99,10 +105,11 @@ class Deployment:
             access_log=self.places.logs / f"{name}-access.jsonl",
             outcomes=[self.places.outcomes_socket],
             upstream=upstream,
+            mcp=mcp,
         )
 
     def gateway(self) -> dict[str, Any]:
-        addresses = self.addresses(self.ports.envoy, upstream=self.ports.upstream)
+        addresses = self.addresses(self.ports.envoy, upstream=self.ports.upstream, mcp=self.mcp)
         return gateway.configure(GATEWAY, addresses)
 
     @property

@@ -24,6 +24,7 @@ OUTCOMES: Final = "aegis-outcomes"
 _FILE_LOG: Final = "envoy.access_loggers.file"
 _SERVICE_LOG: Final = "envoy.access_loggers.http_grpc"
 SAMPLE: Final = "sample"
+SAMPLE_MCP: Final = "sample-mcp"
 TRACING: Final = "parts/tracing.yaml"
 
 
@@ -37,6 +38,7 @@ class Addresses:
     access_log: Path
     outcomes: Sequence[Path] = ()  # one socket per worker; without any, Envoy sends no outcomes
     upstream: int | None = None  # the sample upstream, where the configuration has it
+    mcp: int | None = None  # the sample MCP server, where the configuration has it
     collector: int | None = None  # an OpenTelemetry collector (OTLP/HTTP): every request is traced
 
 
@@ -57,9 +59,10 @@ def configure(reference: Path, addresses: Addresses) -> dict[str, Any]:
         _endpoints(clusters[OUTCOMES], [{"pipe": {"path": str(path)}} for path in addresses.outcomes])
     else:
         resources["clusters"] = [each for each in resources["clusters"] if each["name"] != OUTCOMES]
-    if addresses.upstream is not None:
-        address = {"address": LOOPBACK, "port_value": addresses.upstream}
-        _endpoints(clusters[SAMPLE], [{"socket_address": address}])
+    for name, port in ((SAMPLE, addresses.upstream), (SAMPLE_MCP, addresses.mcp)):
+        if port is not None:
+            address = {"address": LOOPBACK, "port_value": port}
+            _endpoints(clusters[name], [{"socket_address": address}])
     if addresses.collector is not None:
         _trace(tree, yaml.safe_load((reference.parent / TRACING).read_text()), addresses.collector)
     return tree

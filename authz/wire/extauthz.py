@@ -25,7 +25,8 @@ from authz.protocols import claims
 from authz.protocols import http as lines
 from authz.protocols.headers import headers as read_headers
 from authz.protocols.trace import traceparent
-from authz.values import MISSING, Action, Malformed, Reason, Request
+from authz.values import MISSING, Action, Malformed, Mcp, Reason, Request
+from authz.wire import mcp
 from authz.wire.attributes import MessageAttributes
 
 PARTIAL: Final = "x-envoy-auth-partial-body"
@@ -69,7 +70,8 @@ def read(message: bytes, limits: Limits, parent: str, new_trace_id: Callable[[],
         return _request(attributes, headers, limits, trace)
     except Denied as denied:
         line = _line(attributes, headers, limits)
-        return _malformed(denied, line, trace or (new_trace_id(), "", False))
+        client = mcp.client(denied, attributes, headers)
+        return _malformed(denied, line, trace or (new_trace_id(), "", False), client)
 
 
 def _headers(http: Any, limits: Limits) -> dict[str, str]:
@@ -129,6 +131,9 @@ def _request(attributes: Any, headers: dict[str, str], limits: Limits, trace: _T
     kind = _kind(method, headers)
     body, truncated = _body(http, headers, limits)
     arguments = MISSING if not body or truncated or kind == "tunnel" else _arguments(body, headers, limits)
+    message = None if kind == "tunnel" else mcp.message(attributes, headers, arguments, truncated=truncated)
+    if message is not None and not message.fault:
+        kind, arguments = "mcp", message.arguments
     context = dict(attributes.context_extensions)
     source = attributes.source
     line = {"method": method, "path": target, "host": authority, "scheme": scheme, "headers": headers}
@@ -152,7 +157,8 @@ def _request(attributes: Any, headers: dict[str, str], limits: Limits, trace: _T
         trace_id=trace[0],
         parent_span_id=trace[1],
         sampled=trace[2],
-        claims=claims.read(headers),
+        claims=claims.read(headers, message.meta if message else None),
+        mcp=message,
     )
 
 
@@ -249,7 +255,7 @@ def _line(attributes: Any, headers: dict[str, str], limits: Limits) -> _Line:
     return _Line(request_id or http.id, http.method, http.scheme, http.host, http.path, source)
 
 
-def _malformed(denied: Denied, line: _Line, trace: _Trace) -> Malformed:
+def _malformed(denied: Denied, line: _Line, trace: _Trace, client: Mcp | None = None) -> Malformed:
     """What of a refused request may stand in its record."""
     try:
         lines.check_method(line.method)
@@ -274,6 +280,7 @@ def _malformed(denied: Denied, line: _Line, trace: _Trace) -> Malformed:
         trace_id=trace[0],
         parent_span_id=trace[1],
         sampled=trace[2],
+        mcp=client,
     )
 
 

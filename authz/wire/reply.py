@@ -2,7 +2,8 @@
 
 Called by `service.py`. An allow is written from a Receipt whose ruling allows, and from nothing else;
 `refusal`, which needs no Receipt, cannot express one. Envoy lets a request through when status.code is 0,
-whatever else the response says, so code and body are set together here. Denials are RFC 9457 problems.
+whatever else the response says, so code and body are set together here. Denials are RFC 9457 problems; to an
+MCP client the same problem is the `data` of a JSON-RPC error, for it shows its caller nothing else.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from msgspec.structs import replace
 
 from authz._pb import aegis_ext_authz_pb2 as pb
 from authz.protocols.claims import HEADERS
-from authz.values import Decision, Malformed, Reason, Receipt, Request
+from authz.values import Decision, Malformed, Mcp, Reason, Receipt, Request
 
 DECISION_ID: Final = "x-aegis-decision-id"
 TOKEN: Final = "x-aegis-agent-token"  # noqa: S105 - a header's name
@@ -28,6 +29,8 @@ PERMISSION_DENIED: Final = 7
 UNAVAILABLE: Final = 14
 UNAUTHENTICATED: Final = 16
 RETRY_AFTER_S: Final = "1"
+# JSON-RPC's code for a denial: of those that MCP leaves to implementations, one that its SDKs do not use.
+DENIED: Final = -32010
 _DETAILS: Final = {
     400: "The request cannot be read in exactly one way.",
     401: "It is not established who asks.",
@@ -93,7 +96,7 @@ class Replies:
             # A form of all claims serves whoever makes some; to remove what is not there does nothing.
             return self._usual(receipt, _CLAIMS) if _CLAIMED.issuperset(sent) else self._allow(receipt, sent)
         response = pb.CheckResponse()
-        self._deny(response, receipt)
+        self._deny(response, receipt, request.mcp)
         _describe(response.dynamic_metadata.fields, receipt)
         return bytes(response.SerializeToString())
 
@@ -118,7 +121,7 @@ class Replies:
         _describe(response.dynamic_metadata.fields, receipt)
         return bytes(response.SerializeToString())
 
-    def _deny(self, response: Any, receipt: Receipt) -> None:
+    def _deny(self, response: Any, receipt: Receipt, mcp: Mcp | None) -> None:
         ruling = receipt.ruling
         problem: dict[str, Any] = {
             "decision": ruling.decision,
@@ -127,33 +130,46 @@ class Replies:
         }
         if self._full:
             problem |= {"rule": ruling.verdict.rule, "rationale": ruling.verdict.rationale}
-        _deny(response, ruling.http_status, problem)
+        _deny(response, ruling.http_status, problem, mcp)
         _add(response.denied_response.headers, DECISION_ID, receipt.decision_id)
 
 
-def refusal(reason: Reason) -> bytes:
+def refusal(reason: Reason, mcp: Mcp | None = None) -> bytes:
     """The answer when there is no record: always a denial, and nothing that names a record."""
     response = pb.CheckResponse()
-    _deny(response, reason.http_status, {"decision": Decision.DENY, "reason_code": reason})
+    _deny(response, reason.http_status, {"decision": Decision.DENY, "reason_code": reason}, mcp)
     response.dynamic_metadata.fields["decision"].string_value = Decision.DENY
     response.dynamic_metadata.fields["reason_code"].string_value = reason
     return response.SerializeToString()
 
 
-def _deny(response: Any, status: int, members: dict[str, Any]) -> None:
+def _deny(response: Any, status: int, members: dict[str, Any], mcp: Mcp | None) -> None:
     """Status, code and body of a denial: the code is never 0, the status always one of an error."""
     if status not in _PROBLEMS:
         status = HTTPStatus.FORBIDDEN
     response.status.code = _CODES.get(status, PERMISSION_DENIED)
     denied = response.denied_response
     denied.status.code = status
-    denied.body = orjson.dumps(_PROBLEMS[status] | members).decode()
-    _add(denied.headers, "content-type", "application/problem+json")
+    problem = _PROBLEMS[status] | members
+    rpc = mcp is not None and mcp.message in ("request", "")  # to the others no JSON-RPC answer is due
+    denied.body = orjson.dumps(_rpc_error(mcp, problem) if rpc else problem).decode()
+    _add(denied.headers, "content-type", "application/json" if rpc else "application/problem+json")
     _add(denied.headers, "cache-control", "no-store")
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         _add(denied.headers, "retry-after", RETRY_AFTER_S)
     if status == HTTPStatus.UNAUTHORIZED:
         _add(denied.headers, "www-authenticate", 'Bearer realm="aegis"')
+
+
+def _rpc_error(mcp: Mcp | None, problem: dict[str, Any]) -> dict[str, Any]:
+    """A JSON-RPC error (section 5.1) with the request's own id, null where it has none that is valid."""
+    why = [problem["detail"], *problem.get("rationale", ())]
+    where = (
+        f" Record: {problem['decision_id']}." if "decision_id" in problem else " There is no record of it."
+    )
+    message = f"Aegis: {problem['decision']}, {problem['reason_code']}. {'; '.join(why)}{where}"
+    error = {"code": DENIED, "message": message, "data": problem}
+    return {"jsonrpc": "2.0", "id": mcp.rpc_id if mcp else None, "error": error}
 
 
 def _add(headers: Any, name: str, value: str) -> None:

@@ -19,7 +19,7 @@ import structlog
 from authz.config import Settings
 from authz.errors import EvidenceUnavailable
 from authz.telemetry.metrics import WorkerMetrics
-from authz.values import Malformed, Reason, Receipt, Request
+from authz.values import Malformed, Mcp, Reason, Receipt, Request
 from authz.wire.bursts import Bursts
 from authz.wire.extauthz import read
 from authz.wire.reply import Replies, refusal
@@ -77,7 +77,7 @@ class Service:
     async def handle(self, message: bytes, call: Call) -> bytes:
         """The answer to one Check. Cancellation passes through: what was appended stays appended."""
         arrived = started = time.perf_counter()
-        source = UNKNOWN_SOURCE
+        source, client = UNKNOWN_SOURCE, None
         try:
             turn = self._bursts.join(self.waiting) if self.waiting < self._most else None
             if turn is not None:  # nobody holds a place yet: whose call it is has not been read
@@ -86,9 +86,9 @@ class Service:
             left = call.time_left()
             request = read(message, self._limits, call.traceparent(), self._new_trace_id)
             reading = time.perf_counter()
-            source = request.source_address or UNKNOWN_SOURCE
+            source, client = request.source_address or UNKNOWN_SOURCE, request.mcp
             if (left is not None and left <= 0) or not self._enter(source):
-                return self._refuse(Reason.OVERLOADED, source)
+                return self._refuse(Reason.OVERLOADED, source, client)
             try:
                 receipt = await self._authorizer.decide(request, math.inf if left is None else left)
             finally:
@@ -96,10 +96,10 @@ class Service:
             replying = time.perf_counter()
             answer = self._replies.reply(receipt, request)
         except EvidenceUnavailable:
-            return self._refuse(Reason.EVIDENCE_UNAVAILABLE, source)
+            return self._refuse(Reason.EVIDENCE_UNAVAILABLE, source, client)
         except Exception as error:  # nothing of ours may become a gRPC error, which hides what happened
             log.exception("check_failed", error=type(error).__name__)
-            return self._refuse(Reason.INTERNAL_ERROR, source)
+            return self._refuse(Reason.INTERNAL_ERROR, source, client)
         self._observe(arrived, started, reading, replying)
         return answer
 
@@ -129,10 +129,10 @@ class Service:
         else:
             del self._sources[source]
 
-    def _refuse(self, reason: Reason, source: str) -> bytes:
+    def _refuse(self, reason: Reason, source: str, client: Mcp | None) -> bytes:
         self._metrics.count_refusal(reason)
         self._count_refusal(reason, source)
-        return refusal(reason)
+        return refusal(reason, client)
 
     def _observe(self, arrived: float, started: float, reading: float, replying: float) -> None:
         now = time.perf_counter()

@@ -41,6 +41,20 @@ ruling := {
 	not destination_open
 } else := {
 	"decision": "deny",
+	"reason_code": request.fault, # one of the authorizer's own
+	"rule": "mcp-message",
+	"rationale": ["policy-violation", "not an MCP message that every reader reads alike"],
+} if {
+	request.fault
+} else := {
+	"decision": "deny",
+	"reason_code": "mcp_required",
+	"rule": "mcp-required",
+	"rationale": ["policy-violation", "the destination speaks MCP here, and this is none"],
+} if {
+	request.not_mcp
+} else := {
+	"decision": "deny",
 	"reason_code": "egress_violation",
 	"rule": "egress-destination",
 	"rationale": ["policy-violation", "the tool may not go to this destination"],
@@ -59,7 +73,7 @@ ruling := {
 	"decision": "deny",
 	"reason_code": "tool_unknown",
 	"rule": "tool-known",
-	"rationale": ["policy-violation", "method and path are no tool of this destination"],
+	"rationale": ["policy-violation", "this is no tool of this destination"],
 } if {
 	not right_kind
 } else := {

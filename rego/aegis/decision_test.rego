@@ -9,6 +9,7 @@ agents := {
 	"reader": {"tools": {"notes.read": {}, "notes.purge": {}, "notes.leak": {}, "pay": {}}},
 	"payer": {"tools": {"pay": {"arguments": {"cents": {"maximum": 500}}}, "notes.read": {}}},
 	"broker": {"tools": {"pay": {}, "feed": {}, "notes.upload": {}}},
+	"caller": {"tools": {"mcp.session": {}, "mcp.pay": {"arguments": {"cents": {"maximum": 500}}}}},
 	"helper": {"delegated_only": true, "tools": {"notes.read": {}}},
 }
 
@@ -22,6 +23,11 @@ destinations := {
 		},
 		"named": ["pay"],
 	},
+	"mcp.test": {"ports": [443], "mcp": {"/mcp": {
+		"tools": {"pay": "mcp.pay", "leak": "mcp.leak"},
+		"session": "mcp.session",
+		"methods": {"resources/read": "mcp.leak"},
+	}}},
 	"pay.test": {"ports": [443, 8443], "routes": {"POST": {"/pay": "pay"}, "CONNECT": {"": "feed"}}},
 }
 
@@ -35,6 +41,13 @@ tools := {
 		"to": {"type": "string"},
 	}},
 	"feed": {"category": "read", "sensitivity": "internal", "kind": "tunnel"},
+	"mcp.session": {"category": "read", "sensitivity": "internal", "kind": "mcp", "arguments": "any"},
+	"mcp.leak": {"category": "read", "sensitivity": "internal", "kind": "mcp", "arguments": "any"},
+	"mcp.pay": {"category": "payment", "sensitivity": "internal", "kind": "mcp", "arguments": {"cents": {
+		"type": "integer",
+		"required": true,
+		"maximum": 1000,
+	}}},
 }
 
 matrix := {
@@ -358,3 +371,64 @@ leaves := [
 	"agent", "agent/id", "agent/chain", "agent/assurance", "action", "action/kind", "action/tool", "action/method",
 	"action/resource", "action/body", "action/arguments", "destination", "destination/host", "destination/port", "parsed_query",
 ]
+
+# MCP: the message names the tool, and where MCP is required nothing else passes.
+
+messaging(agent, message, arguments) := changed(asking(agent, "POST", "mcp.test", "/mcp"), {
+	"action": {"kind": "mcp", "body": "parsed", "arguments": arguments},
+	"mcp": message,
+})
+
+calling(name, arguments) := messaging("caller", {"message": "request", "method": "tools/call", "name": name}, arguments)
+
+test_a_tool_call_is_decided_as_the_tool_that_the_server_has if {
+	outcome(calling("pay", {"cents": 500})) == ["allow", "permitted", "matrix/payment/internal"]
+	decided(calling("pay", {"cents": 5})).classification.tool == "mcp.pay"
+	denied(calling("leak", {}), "tool_not_permitted", "agent-tool")
+	denied(calling("Pay", {"cents": 5}), "tool_unknown", "tool-known")
+	denied(calling("mcp.pay", {"cents": 5}), "tool_unknown", "tool-known")
+}
+
+test_its_arguments_are_judged_like_any if {
+	every arguments in [{}, {"cents": "5"}, {"cents": 1001}, {"Cents": 5}, {"cents": 5, "to": "me"}] {
+		denied(calling("pay", arguments), "argument_not_permitted", "tool-arguments")
+	}
+	denied(calling("pay", {"cents": 501}), "argument_not_permitted", "agent-limits")
+}
+
+test_a_session_is_kept_up_by_who_may if {
+	every method in ["initialize", "ping", "server/discover", "tools/list", "notifications/initialized"] {
+		message := {"message": "request", "method": method}
+		outcome(messaging("caller", message, {"x": 1})) == ["allow", "permitted", "matrix/read/internal"]
+		denied(messaging("payer", message, {}), "tool_not_permitted", "agent-tool")
+	}
+	every message in ["response", "error", "stream", "end"] {
+		outcome(messaging("caller", {"message": message}, {}))[0] == "allow"
+	}
+}
+
+test_other_methods_are_what_the_data_says_or_nothing if {
+	denied(messaging("caller", {"message": "request", "method": "resources/read"}, {}), "tool_not_permitted", "agent-tool")
+	every method in ["prompts/get", "tools/Call", "notifications/own", "completion/complete"] {
+		denied(messaging("caller", {"message": "request", "method": method}, {}), "tool_unknown", "tool-known")
+	}
+}
+
+test_what_is_no_message_is_denied_where_mcp_is_required if {
+	plain := asking("caller", "POST", "mcp.test", "/mcp")
+	denied(plain, "mcp_required", "mcp-required")
+	denied(changed(plain, {"action": {"tool": "pay"}}), "mcp_required", "mcp-required")
+	denied(changed(plain, {"mcp": {"fault": "malformed_mcp_batch"}}), "malformed_mcp_batch", "mcp-message")
+	denied(changed(calling("pay", {"cents": 5}), {"mcp": {"fault": "malformed_mcp_id"}}), "malformed_mcp_id", "mcp-message")
+	denied(changed(calling("pay", {"cents": 5}), {"action": {"kind": "tunnel"}}), "mcp_required", "mcp-required")
+}
+
+test_a_message_is_no_tool_where_there_is_no_mcp_server if {
+	elsewhere := changed(calling("pay", {"cents": 5}), {"destination": {"host": "pay.test"}, "action": {"resource": "/pay"}})
+	denied(elsewhere, "tool_unknown", "tool-known")
+	denied(changed(calling("pay", {"cents": 5}), {"action": {"resource": "/mcp/"}}), "tool_unknown", "tool-known")
+}
+
+test_a_message_has_no_query if {
+	denied(changed(calling("pay", {"cents": 5}), {"parsed_query": {"cents": ["1"]}}), "argument_not_permitted", "tool-arguments")
+}

@@ -25,6 +25,7 @@ tool := tools[tool_name]
 tool_name := tool_here if {
 	tool_here
 } else := name if {
+	not endpoint
 	input.action.tool == ""
 	name := min({name |
 		some other in destinations
@@ -34,10 +35,48 @@ tool_name := tool_here if {
 
 # METADATA
 # description: The tool at this destination. Envoy's route may name it, an agent cannot.
-tool_here := routed(destination) if {
+tool_here := called if {
+	endpoint
+} else := routed(destination) if {
 	input.action.tool == ""
 } else := input.action.tool if {
 	input.action.tool in destination.named
+}
+
+# METADATA
+# description: What the data says of the path where only MCP may be spoken; undefined elsewhere.
+endpoint := destination.mcp[input.action.resource]
+
+# METADATA
+# description: |
+#   The tool that an MCP message is about: one that the server has, or what the data calls the upkeep of a session
+#   and other methods.
+called := endpoint.tools[input.mcp.name] if {
+	input.mcp.method == "tools/call"
+} else := endpoint.methods[input.mcp.method] if {
+	input.mcp.method != "tools/call"
+} else := endpoint.session if {
+	upkeep
+}
+
+upkeep if input.mcp.method in {
+	"initialize", "ping", "server/discover", "logging/setLevel",
+	"tools/list", "prompts/list", "resources/list", "resources/templates/list",
+	"notifications/initialized", "notifications/cancelled", "notifications/progress", "notifications/roots/list_changed",
+}
+
+# What the client answers to the server; GET for the server's own messages; DELETE of the session.
+upkeep if input.mcp.message in {"response", "error", "stream", "end"}
+
+# METADATA
+# description: Why this is no MCP message that every reader reads alike; undefined where there is no such fault.
+fault := input.mcp.fault if endpoint
+
+# METADATA
+# description: MCP is required here, and this is none.
+not_mcp if {
+	endpoint
+	input.action.kind != "mcp"
 }
 
 # METADATA

@@ -66,6 +66,28 @@ schemas["destinations"] := {
 					"additionalProperties": tool_name,
 				},
 			},
+			"mcp": {
+				"type": "object",
+				"propertyNames": {"pattern": `^(/[A-Za-z0-9._~:@=+,%-]*)+$`},
+				"additionalProperties": {
+					"type": "object",
+					"required": ["tools", "session"],
+					"additionalProperties": false,
+					"properties": {
+						"tools": {
+							"type": "object",
+							"propertyNames": {"pattern": `^[!-~]{1,128}$`},
+							"additionalProperties": tool_name,
+						},
+						"session": tool_name,
+						"methods": {
+							"type": "object",
+							"propertyNames": {"pattern": `^[a-z]+(/[a-zA-Z_]+)+$`, "not": {"const": "tools/call"}},
+							"additionalProperties": tool_name,
+						},
+					},
+				},
+			},
 			"named": {"type": "array", "items": tool_name},
 		},
 	},
@@ -85,7 +107,7 @@ schemas["tools"] := {
 			"description": text,
 			"category": {"enum": [category | some category, _ in matrix]},
 			"sensitivity": {"enum": sensitivities},
-			"kind": {"enum": ["http", "tunnel"]},
+			"kind": {"enum": ["http", "tunnel", "mcp"]},
 			"query": taken({"any"}, `^[A-Za-z0-9_-]+$`),
 			"arguments": taken({"any", "opaque"}, `^(\[\]|[A-Za-z0-9_-]+)(\[\]|\.[A-Za-z0-9_-]+)*$`),
 		},
@@ -194,7 +216,27 @@ faults contains sprintf("destinations: %s has %s, which is no tool", [host, tool
 	not tools[tool]
 }
 
-named_at(entry) := {tool | some tool in entry.named} | {tool | some tool in entry.routes[_]}
+named_at(entry) := ({tool | some tool in entry.named} | {tool | some tool in entry.routes[_]}) | over_mcp(entry)
+
+over_mcp(entry) := {tool |
+	some endpoint in entry.mcp
+	some tool in array.concat(
+		[endpoint.session],
+		array.concat([tool | some tool in endpoint.tools], [tool | some tool in endpoint.methods]),
+	)
+}
+
+faults contains sprintf("destinations: %s has %s over MCP, which is of another kind", [host, tool]) if {
+	some host, entry in destinations
+	some tool in over_mcp(entry)
+	object.get(tools[tool], "kind", "http") != "mcp"
+}
+
+faults contains sprintf("destinations: %s has a route and MCP at %s", [host, path]) if {
+	some host, entry in destinations
+	some path, _ in entry.mcp
+	entry.routes[_][path]
+}
 
 faults contains sprintf("tools: %s is at no destination", [tool]) if {
 	some tool, _ in tools
@@ -304,6 +346,36 @@ test_destinations_that_are_wrong if {
 	}
 	count(faults) > 0 with data.destinations as {"H.test": {"ports": [443]}}
 	count(faults) > 0 with data.destinations as {"*.test": {"ports": [443]}}
+}
+
+at_mcp(members) := found if {
+	found := faults with data.destinations as {"h.test": {"ports": [1], "mcp": {"/mcp": members}}}
+		with data.agents as {}
+		with data.tools as {"t": declaring({"kind": "mcp"})}
+		with data.matrix as rows
+}
+
+test_mcp_servers_that_are_right if {
+	every members in [{"tools": {}, "session": "t"}, {"tools": {"a.B_c-1/d": "t"}, "session": "t", "methods": {"resources/read": "t"}}] {
+		at_mcp(members) == set()
+	}
+}
+
+test_mcp_servers_that_are_wrong if {
+	every members in [
+		{}, {"tools": {}}, {"session": "t"}, {"tools": ["t"], "session": "t"}, {"tools": {"a b": "t"}, "session": "t"},
+		{"tools": {"a": "u"}, "session": "t"}, {"tools": {}, "session": "t", "methods": {"tools/call": "t"}},
+		{"tools": {}, "session": "t", "method": {}}, {"tools": {}, "session": "t", "methods": {"Initialize": "t"}},
+	] {
+		count(at_mcp(members)) > 0
+	}
+	every entry in [
+		{"ports": [1], "mcp": {"/mcp": {"tools": {}, "session": "t"}}},
+		{"ports": [1], "routes": {"GET": {"/mcp": "t"}}, "mcp": {"/mcp": {"tools": {}, "session": "t"}}},
+	] {
+		count(wrong_place(entry)) > 0
+	}
+	count(faults) > 0 with data.destinations as {"h.test": {"ports": [1], "mcp": {"/*": {"tools": {}, "session": "mcp.session"}}}}
 }
 
 test_a_matrix_with_a_hole_is_wrong if {

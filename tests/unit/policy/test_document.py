@@ -10,7 +10,7 @@ import pytest
 from authz.errors import Denied
 from authz.policy.document import FIELDS, body_form, parsed_body, parsed_path, parsed_query, truncated_body
 from authz.testing import a_request
-from authz.values import CLAIMS, MISSING, Action, Assurance, Claims, Reason, Request, Subject
+from authz.values import CLAIMS, MISSING, Mcp, Action, Assurance, Claims, Reason, Request, Subject
 
 NOW = datetime(2026, 11, 24, 13, 5, 59, tzinfo=UTC)
 
@@ -181,7 +181,8 @@ def test_our_own_fields_come_from_request_and_subject() -> None:
     subject = Subject("a", Assurance.MTLS, chain=("b",), claims={"role": "x"}, session_id="s")
     claims = Claims({name: name for name in CLAIMS}, ("odd",))
     action, headers = Action("http", "t", "PUT", "/r", {"k": 1}), {"content-type": "application/json"}
-    request = a_request(sni="sni.example", headers=headers, action=action, claims=claims)
+    message = Mcp("request", "tools/call", "n", version="2026-07-28", fault=Reason.MALFORMED_MCP_ID)
+    request = a_request(sni="sni.example", headers=headers, action=action, claims=claims, mcp=message)
     values = {
         ".".join(path): read(".".join(path), request, subject) for path in FIELDS if path[0] != "attributes"
     }
@@ -202,6 +203,11 @@ def test_our_own_fields_come_from_request_and_subject() -> None:
         "action.resource": "/r",
         "action.arguments": {"k": 1},
         "action.body": "parsed",
+        "mcp.message": "request",
+        "mcp.method": "tools/call",
+        "mcp.name": "n",
+        "mcp.version": "2026-07-28",
+        "mcp.fault": "malformed_mcp_id",
         "destination.host": "api.example",
         "destination.port": 443,
         "destination.scheme": "https",
@@ -223,3 +229,14 @@ def test_what_nobody_claims_is_not_there() -> None:
     assert {read(f"context.{name}") for name in CLAIMS} == {MISSING}
     assert read("context.claimed") == read("context.malformed") == ()
     assert read("session.identified") is False
+
+
+def test_the_parsed_body_of_a_message_is_the_whole_of_it() -> None:
+    """The plugin's own member is what the plugin shows, whatever the action's arguments are."""
+    request = a_request(
+        headers={"content-type": "application/json", "content-length": "9"},
+        body=b'{"id": 1}',
+        action=Action("mcp", "", "POST", "/mcp", {"k": 1}),
+    )
+    assert parsed_body(request) == {"id": 1}
+    assert body_form(request) == "parsed"
