@@ -16,7 +16,6 @@ https://modelcontextprotocol.io/specification/2026-07-28/basic/transports, https
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from collections.abc import Mapping
 from typing import Any, Final
@@ -207,11 +206,11 @@ def _version(headers: Mapping[str, str], meta: Mapping[str, Any]) -> str:
     """The protocol revision that header and envelope name, "" where neither does (`initialize`)."""
     named = headers.get(VERSION, "")
     said = meta.get(VERSION_KEY, named)
-    if said != named and (named or said not in VERSIONS or said in STATELESS):
+    if not isinstance(said, str) or (said != named and (named or said in STATELESS)):
         raise _Fault(Reason.MALFORMED_MCP_HEADERS)
     if said and said not in VERSIONS:
         raise _Fault(Reason.MALFORMED_MCP_VERSION)
-    return str(said)
+    return said
 
 
 def _check_headers(headers: Mapping[str, str], method: str, name: str, *, must: bool) -> None:
@@ -233,7 +232,7 @@ def decoded(value: str) -> str | None:
     try:
         octets = base64.b64decode(found[1], validate=True)
         return octets.decode() if base64.b64encode(octets).decode() == found[1] else None
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:  # no base64, not ASCII, or not UTF-8 inside
         return None
 
 

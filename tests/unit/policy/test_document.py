@@ -10,7 +10,7 @@ import pytest
 from authz.errors import Denied
 from authz.policy.document import FIELDS, body_form, parsed_body, parsed_path, parsed_query, truncated_body
 from authz.testing import a_request
-from authz.values import CLAIMS, MISSING, Mcp, Action, Assurance, Claims, Reason, Request, Subject
+from authz.values import CLAIMS, MISSING, Action, Assurance, Claims, Mcp, Reason, Request, Subject
 
 NOW = datetime(2026, 11, 24, 13, 5, 59, tzinfo=UTC)
 
