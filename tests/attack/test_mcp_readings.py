@@ -41,7 +41,7 @@ def test_a_batch(body: Any) -> None:
     [
         call(Method="tools/call"),
         call(PARAMS={"name": "evil"}),
-        call(**{"param\u017f": {"name": "evil"}}),
+        CALL | {"param\u017f": {"name": "evil"}},
         call(extra=1),
         without("method") | {"Method": "tools/call"},
         without("jsonrpc") | {"JSONRPC": "2.0"},
