@@ -220,7 +220,7 @@ def _print(found: reader.Found, members: dict[str, Any], attested: str) -> None:
 def generate(state: State = None, config: ConfigFile = None) -> None:
     """Make the record key and the log key (mode 0600) where they are missing."""
     with explained():
-        settings = _settings(state, config)
+        settings = settings_of(state, config)
         for file in (settings.ledger.record_key, settings.ledger.log_key):
             there = settings.path(file).exists()
             key_files.ensure(settings.path(file))
@@ -231,7 +231,7 @@ def generate(state: State = None, config: ConfigFile = None) -> None:
 def export_trust(state: State = None, config: ConfigFile = None) -> None:
     """Print trust.json, the public keys that verifiers pin."""
     with explained():
-        settings = _settings(state, config)
+        settings = settings_of(state, config)
         record_key, log_key = (
             key_files.public_key(key_files.load(settings.path(file)))
             for file in (settings.ledger.record_key, settings.ledger.log_key)
@@ -259,6 +259,6 @@ def vkey(
         typer.echo(key_files.vkey(origin, public))
 
 
-def _settings(state: Path | None, config: Path | None) -> Settings:
+def settings_of(state: Path | None, config: Path | None) -> Settings:
     settings = load(config)
     return settings if state is None else settings.model_copy(update={"state": state})

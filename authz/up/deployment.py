@@ -170,6 +170,7 @@ def _tree(places: Places, ports: Ports, overrides: Mapping[str, Mapping[str, Any
             "stream": f"unix:{places.stream_socket}",
         },
     }
+    tree["exporters"] = {"files": {"enabled": True}}
     for section, members in overrides.items():
         tree[section] = tree.get(section, {}) | dict(members)
     return tree

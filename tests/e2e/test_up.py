@@ -87,6 +87,12 @@ def test_once_plays_proves_and_leaves_nothing_behind_and_a_second_run_goes_on(tm
         assert text in first.stdout
     assert left_behind(tmp_path) == []
 
+    exported = (state / "export/records/worker-0/records.jsonl").read_bytes().splitlines()
+    assert len(exported) == sum(
+        len(list(records.entries(log))) for log in records.epochs(state / "ledger/worker-0")
+    )
+    assert all(b'"@timestamp"' in row and b'"audit.signature"' in row for row in exported)
+
     second = once(state)
     assert second.returncode == 0, second.stdout + second.stderr
     old, new = records.epochs(state / "ledger/worker-0")

@@ -11,9 +11,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import grpc
 import httpx
 import pytest
 
+from authz._pb.aegis.v1 import ledger_pb2 as pb
+from authz._pb.aegis.v1.ledger_pb2_grpc import LedgerStub
 from authz.config import Settings
 from authz.errors import ConfigError, EvidenceUnavailable, IntegrityViolation, KeyUnusable, LedgerLocked
 from authz.followers.bell import Bell
@@ -217,4 +220,38 @@ async def test_a_store_whose_directory_is_missing_is_named(worker: Worker, setti
     missing = {"checkpoint_store": Path("missing/store")}
     wrong = settings.model_copy(update={"follower": settings.follower.model_copy(update=missing)})
     with pytest.raises(EvidenceUnavailable, match="missing/store"):
+        await follow(wrong)
+
+
+async def test_it_serves_records_and_exports_them_to_the_last_one_when_it_stops(
+    worker: Worker, settings: Settings
+) -> None:
+    wanted = {"files": {"enabled": True, "columns": {}}}
+    exporting = Settings(
+        deployment="aegis.test", state=worker.state, follower=settings.follower, exporters=wanted
+    )
+    async with following(exporting) as client:
+        async with worker.running() as ledger:
+            await ledger.append("decision", decision(1))
+        async with grpc.aio.insecure_channel(f"unix:{worker.state}/run/ledger.sock") as channel:
+            call = LedgerStub(channel).StreamEntries(
+                pb.StreamEntriesRequest(worker="worker-0", follow=True), wait_for_ready=True
+            )
+            while sealed(worker) < 3:
+                await asyncio.sleep(0.005)
+            assert [(await call.read()).seq for _ in range(3)] == [0, 1, 2]
+            shown = await metrics(client, exporting)
+            assert "aegis_stream_clients 1.0" in shown
+            assert 'aegis_export_stopped{exporter="files"} 0.0' in shown
+            assert 'aegis_export_lag_entries{exporter="files"}' in shown
+    records = worker.state / "export/records/worker-0/records.jsonl"
+    assert records.read_bytes().splitlines() == ledgers.read(worker.epochs[0])
+
+
+async def test_an_exporter_that_cannot_be_made_is_named(worker: Worker, settings: Settings) -> None:
+    otlp = {"endpoint": "127.0.0.1:1", "headers": "missing"}
+    wrong = Settings(
+        deployment="aegis.test", state=worker.state, follower=settings.follower, exporters={"otlp": otlp}
+    )
+    with pytest.raises(ConfigError, match="missing"):
         await follow(wrong)
