@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import uuid
 from pathlib import Path
+from typing import Any
+
+import orjson
 
 from tests.worker import AGENT, CheckWorker, message, serving
 
@@ -46,6 +49,37 @@ async def test_claims_are_recorded_as_claimed_and_never_reach_the_upstream(tmp_p
         },
         "claimed_ids": ["action_id", "step_id", "parent_decision_id"],
     }
+
+
+def calling(worker: CheckWorker, meta: Any, headers: dict[str, str] | None = None) -> bytes:
+    """A call of an MCP tool, with this `_meta`."""
+    params = {"name": "notes.read", "arguments": {"id": "7"}, "_meta": meta}
+    call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+    sent = {"content-type": "application/json"} | (headers or {})
+    made = message(token=worker.token(), headers=sent, method="POST", path="/mcp", body=orjson.dumps(call))
+    return made.SerializeToString()
+
+
+async def test_claims_in_an_mcp_calls_meta_are_recorded_alike(tmp_path: Path) -> None:
+    meta = {"aegis/action-id": "action-7", "aegis/model": "model-x", "progressToken": 1}
+    async with serving(tmp_path, REQUIRES) as worker:
+        answer, record = await worker.recorded(calling(worker, meta))
+        without, _ = await worker.recorded(calling(worker, {"progressToken": 1}))
+    assert (answer.allowed, without.allowed) == (True, False)
+    assert (record["action"], record["action_id"]) == ("mcp", "action-7")
+    assert record["context"] == {"claimed": {"model": "model-x"}, "claimed_ids": ["action_id"]}
+
+
+async def test_what_header_and_meta_say_differently_counts_as_not_said(tmp_path: Path) -> None:
+    async with serving(tmp_path, REQUIRES) as worker:
+        for theirs in ("model-y", 7, None, {"model": "model-x"}, TOKEN):
+            sent = calling(worker, {"aegis/model": theirs}, {"x-aegis-model": "model-x"})
+            answer, record = await worker.recorded(sent)
+            assert (answer.allowed, record["context"]) == (False, {"malformed": ["model"]})
+        sent = calling(worker, {"aegis/model": "model-x"}, {"x-aegis-model": "model-x"})
+        assert (await worker.check(sent)).allowed
+        stored = b"".join(file.read_bytes() for file in worker.settings.ledger_directory.rglob("*.jsonl"))
+    assert TOKEN.encode() not in stored
 
 
 async def test_a_claim_of_being_somebody_changes_nothing(tmp_path: Path) -> None:
