@@ -20,7 +20,7 @@ from authz.up.places import LOOPBACK, Ports
 from authz.up.probe import answers
 from authz.up.traffic import Agents, sample
 from deploy.grafana import draw
-from tests.e2e.stack import Stack
+from tests.e2e.stack import Stack, running
 
 PROMETHEUS = ROOT / "deploy/prometheus"
 SCRAPES = 5
@@ -28,6 +28,13 @@ WITHIN_S = 60.0
 NOT_HERE = ("aegis_tls_problem",)  # shown only where TLS is configured
 PANELS = [panel for panel in draw.panels() if panel.kind != "row"]
 _NAME = re.compile(r"\baegis_[a-z_]+")
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A deployment that also exports."""
+    with running(tmp_path_factory.mktemp("stack"), exporters={"files": {"enabled": True}}) as started:
+        yield started
 
 
 @pytest.fixture(scope="module")
