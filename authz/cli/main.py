@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from authz.cli import export, ledger, outcomes, policy, serve, tail, token, up
+from authz.cli import agents, export, ledger, outcomes, policy, serve, tail, token, up
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -17,6 +17,7 @@ app.command()(ledger.verify)
 app.command()(ledger.show)
 app.command()(tail.tail)
 app.command()(outcomes.outcomes)
+app.command()(agents.agents)
 app.command()(up.up)
 app.command()(token.token)
 app.add_typer(serve.config, name="config")

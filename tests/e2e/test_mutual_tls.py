@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import shutil
 import socket
 import ssl
@@ -13,7 +14,9 @@ from typing import Any
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from authz.cli.main import app
 from authz.up import gateway
 from authz.up.deployment import GATEWAY, POLICY
 from authz.up.places import LOOPBACK, Ports
@@ -155,6 +158,20 @@ def test_a_row_of_the_matrix_that_wants_mtls_takes_a_certificate_and_no_token_al
     status, strong = secured.get(secured.site.clinical, headers, target="DELETE /patients/17")
     assert (status, strong["reason_code"], strong["identity_assurance"]) == (403, "approval_required", "mtls")
     assert strong["rule"] == weak["rule"] == "matrix/credential_change/internal"
+
+
+def test_the_inventory_shows_who_was_known_by_what(secured: Secured) -> None:
+    secured.get(secured.site.clinical)
+    secured.get(secured.site.ca.sign("late", f"{DOMAIN}/ns/clinic/sa/late"))
+    state = str(secured.stack.deployment.settings.state)
+    done = CliRunner().invoke(app, ["agents", "--state", state, "--json"])
+    agents = {agent["agent"]: agent for agent in json.loads(done.output)["agents"]}
+    clinical = agents["clinical-agent"]
+    assert clinical["identities"] == clinical["seen"]["principals"] == [CLINICAL]
+    assert clinical["seen"]["assurances"]["mtls"] >= 1
+    late = agents[f"{DOMAIN}/ns/clinic/sa/late"]
+    assert (late["in_policy"], late["seen"]["decisions"]) == (False, {"deny": 1})
+    assert "one source, several agents" in [flag["what"] for flag in late["seen"]["flags"]]
 
 
 def test_a_forwarded_certificate_of_the_agents_own_making_is_ignored(secured: Secured) -> None:
