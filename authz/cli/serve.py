@@ -66,12 +66,20 @@ def check(
 
 def _check_files(settings: Settings) -> None:
     """Raises KeyUnusable for what would keep a worker or a follower from starting."""
+    from authz.identity import jwks
     from authz.identity.keyset import KeySet
     from authz.ledger import keys
+    from authz.wire.tls import open_tls
 
     for key in (settings.ledger.record_key, settings.ledger.log_key):
         keys.load(settings.path(key))
-    KeySet(settings.path(settings.identity.jwks), settings.identity.algorithms, time.time)
+    for address in filter(None, (settings.listen.check, settings.listen.outcomes)):
+        open_tls(settings, address)
+    identity = settings.identity
+    if identity.jwks_url:
+        jwks.trust(identity.jwks_ca and settings.path(identity.jwks_ca))
+    else:
+        KeySet(settings.path(identity.jwks), identity.algorithms, time.time)
 
 
 @config.command()

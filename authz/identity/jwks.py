@@ -85,7 +85,7 @@ class RemoteKeys:
         self._url = urlsplit(settings.jwks_url)
         self._algorithms = frozenset(settings.algorithms)
         self._timeout_s = settings.jwks_timeout_s
-        self._tls = _trust(authorities) if self._url.scheme == "https" else None
+        self._tls = trust(authorities) if self._url.scheme == "https" else None
         self._wall, self._monotonic = wall, monotonic
         self._schedule = Schedule(settings.jwks_refresh_s, settings.jwks_early_s)
         self._etag = ""
@@ -169,7 +169,8 @@ class RemoteKeys:
         self._known = self._known._replace(problem=why)
 
 
-def _trust(authorities: Path | None) -> ssl.SSLContext:
+def trust(authorities: Path | None) -> ssl.SSLContext:
+    """TLS with whom these CAs (PEM), or the system's, have signed for. Raises KeyUnusable."""
     try:
         context = ssl.create_default_context(cafile=authorities)
     except (OSError, ssl.SSLError) as error:

@@ -106,4 +106,8 @@ def _tools_at(destination: Any) -> Iterator[str]:
     if isinstance(destination, dict):
         for routes in destination.get("routes", {}).values():
             yield from routes.values()
+        for endpoint in destination.get("mcp", {}).values():
+            yield from endpoint.get("tools", {}).values()
+            yield from endpoint.get("methods", {}).values()
+            yield endpoint.get("session", "")
         yield from destination.get("named", ())

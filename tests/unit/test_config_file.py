@@ -81,3 +81,33 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_an_address_that_can_be_meant_is_kept_as_it_is(address: str) -> None:
     settings = Settings.model_validate({"development": True, "listen": {"check": address, "metrics": ""}})
     assert (settings.listen.check, settings.listen.metrics) == (address, "")
+
+
+TLS = {"certificate": "a.pem", "private_key": "a.key", "client_ca": "ca.pem", "envoy": ["dns:envoy.test"]}
+
+
+@pytest.mark.parametrize("pin", ["spiffe://a.test/envoy", "dns:envoy.test", f"sha256:{'0a' * 32}"])
+def test_tcp_with_tls_and_a_pinned_envoy_is_no_development(pin: str) -> None:
+    listen = {"check": "0.0.0.0:9001", "outcomes": "0.0.0.0:9002", "tls": TLS | {"envoy": [pin]}}
+    assert Settings.model_validate({"listen": listen}).protected
+
+
+@pytest.mark.parametrize(
+    ("listen", "said"),
+    [
+        ({"check": "0.0.0.0:9001"}, "listen.check on TCP without TLS needs development"),
+        ({"outcomes": "0.0.0.0:9001"}, "listen.outcomes on TCP without TLS needs development"),
+        ({"tls": TLS}, "listen.tls is for TCP"),
+        *(
+            ({"check": "0.0.0.0:9001", "tls": {k: v for k, v in TLS.items() if k != name}}, "all of them")
+            for name in TLS
+        ),
+        *(
+            ({"check": "0.0.0.0:9001", "tls": TLS | {"envoy": [pin]}}, "not spiffe://DOMAIN/PATH, dns:NAME")
+            for pin in ("*", "envoy.test", "dns:*.test", "dns:Envoy", "spiffe://a.test", "sha256:0A", "")
+        ),
+    ],
+)
+def test_a_listener_that_others_could_reach_is_refused(listen: dict[str, object], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        Settings.model_validate({"listen": listen})

@@ -16,6 +16,9 @@ import grpc
 import pytest
 
 from authz.errors import ConfigError, KeyUnusable
+from authz.telemetry.outcomes import OutcomeCounts
+from authz.wire.outcomes import SERVICE as OUTCOMES
+from authz.wire.outcomes import Outcomes, OutcomeServer
 from authz.wire.server import SERVICE, CheckServer
 from authz.wire.tls import MAX_PEERS, ServerTls, identities
 from tests.pki import Authority, Certificate
@@ -34,12 +37,14 @@ class Site:
         self.own = self.ca.sign("own", "aegis", "127.0.0.1")
         self.envoy = self.ca.sign("envoy", ENVOY)
         self.pinned = [ENVOY]
+        self.outcomes = False
 
     @property
     def listen(self) -> dict[str, Any]:
         files = {"certificate": self.own.certificate, "private_key": self.own.key}
         tls = files | {"client_ca": self.ca.own.certificate, "envoy": self.pinned}
-        return {"check": "127.0.0.1:0", "drain_s": 0, "tls": tls}
+        outcomes = "127.0.0.1:0" if self.outcomes else ""
+        return {"check": "127.0.0.1:0", "outcomes": outcomes, "drain_s": 0, "tls": tls}
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[tuple[CheckServer, Scripted]]:
@@ -66,7 +71,7 @@ def site(tmp_path: Path) -> Site:
 
 @asynccontextmanager
 async def channel(
-    server: CheckServer, trusted: bytes, own: Certificate | None
+    server: CheckServer | OutcomeServer, trusted: bytes, own: Certificate | None
 ) -> AsyncIterator[grpc.aio.Channel]:
     pair = (own.key.read_bytes(), own.pem) if own else (None, None)
     credentials = grpc.ssl_channel_credentials(trusted, *pair)
@@ -254,3 +259,34 @@ async def test_a_taken_port_is_named(site: Site) -> None:
         scripted = Scripted(None, state=site.directory, listen=listen)
         with pytest.raises(ConfigError, match=f"127.0.0.1:{server.port} cannot be had"):
             await CheckServer(scripted.settings, scripted.service).start()
+
+
+async def test_the_access_log_service_is_guarded_alike(site: Site) -> None:
+    site.outcomes = True
+    outcomes = Outcomes(site.settings, Noted(), OutcomeCounts(Noted(), 60))
+    listener = OutcomeServer(site.settings, outcomes)
+    await listener.start()
+    try:
+        agent = site.ca.sign("agent", "spiffe://aegis.test/agent")
+        for own, status in ((site.envoy, "OK"), (agent, "PERMISSION_DENIED"), (None, "UNAVAILABLE")):
+            async with channel(listener, site.ca.own.pem, own) as made:
+                call = made.stream_unary(f"/{OUTCOMES}/StreamAccessLogs")(timeout=5)
+                if status == "OK":  # the others are over before there is anything to end
+                    await call.done_writing()
+                assert (await call.code()).name == status
+        assert listener.tls is not None
+        assert listener.tls.refused == 1
+    finally:
+        await listener.stop()
+
+
+class Noted:
+    """A ledger, and an observer, that nothing is told here."""
+
+    log = "aegis.test/worker-0/x"
+
+    def note(self, kind: str, members: dict[str, Any]) -> None: ...
+
+    def count_lost(self, reason: str, source: str, count: int) -> None: ...
+
+    def decided(self, decision: Any) -> None: ...

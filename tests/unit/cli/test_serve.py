@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from authz.cli.main import app
 from authz.config import Settings
 from authz.ledger import keys
+from tests.pki import Authority
 from tests.tokens import Issuer, write_keys
 from tests.workers import Worker
 
@@ -170,3 +171,25 @@ def test_config_check_reads_the_files_that_a_start_needs(tmp_path: Path, missing
     done = aegis("config", "check", "-c", whole, "--files")
     assert (done.exit_code, missing in done.stderr) == (2, True)
     assert ("run `aegis keys generate`" in done.stderr) is missing.endswith(".key")
+
+
+def test_config_check_reads_the_files_of_tls_and_the_issuers_authorities(tmp_path: Path) -> None:
+    state = state_with(tmp_path)
+    authority = Authority(state)
+    authority.sign("own", "aegis")
+    tls = {"certificate": "own.pem", "private_key": "own.key", "client_ca": "ca.pem", "envoy": ["dns:envoy"]}
+    tree = {
+        "state": str(state),
+        "listen": {"check": "127.0.0.1:0", "tls": tls},
+        "identity": {"jwks_url": "https://issuer.example/jwks", "jwks_ca": "ca.pem"},
+    }
+    whole = written(tmp_path, yaml.safe_dump(tree))
+    (state / "keys/agents.jwks.json").unlink()  # not asked for, and neither is the issuer
+    assert aegis("config", "check", "-c", whole, "--files").exit_code == 0
+    authority.sign("own", "aegis").key.chmod(0o644)
+    done = aegis("config", "check", "-c", whole, "--files")
+    assert (done.exit_code, "own.key: others may read it" in done.stderr) == (2, True)
+    authority.sign("own", "aegis").key.chmod(0o600)
+    tree["identity"]["jwks_ca"] = "none.pem"  # type: ignore[index]
+    done = aegis("config", "check", "-c", written(tmp_path, yaml.safe_dump(tree)), "--files")
+    assert (done.exit_code, "none.pem: No such file" in done.stderr) == (2, True)

@@ -22,7 +22,7 @@ TREE: dict[str, Any] = {
             "description": "charges",
             "delegated_only": True,
             "identities": [ME],
-            "tools": {"charge": {"arguments": {"cents": {"maximum": 5}}}, "gone": {}},
+            "tools": {"charge": {"arguments": {"cents": {"maximum": 5}}}, "gone": {}, "upkeep": {}},
         },
         "auditor": {"tools": {}},
     },
@@ -30,6 +30,10 @@ TREE: dict[str, Any] = {
     "destinations": {
         "pay.example": {"ports": [443], "routes": {"POST": {"/charges": "charge"}}},
         "old.example": {"ports": [443], "named": ["charge"]},
+        "mcp.example": {
+            "ports": [443],
+            "mcp": {"/mcp": {"tools": {"pay": "charge"}, "methods": {"x/y": "other"}, "session": "upkeep"}},
+        },
     },
 }
 
@@ -42,8 +46,9 @@ def test_an_agent_has_its_tools_with_categories_and_destinations() -> None:
             True,
             (ME,),
             (
-                Grant("charge", "payment", "confidential", ("old.example", "pay.example"), ("cents",)),
+                Grant("charge", "payment", "confidential", ("mcp.example", "old.example", "pay.example"), ("cents",)),
                 Grant("gone"),
+                Grant("upkeep", destinations=("mcp.example",)),
             ),
         ),
     }
