@@ -68,11 +68,13 @@ def read(tree: Any, where: str) -> dict[str, Known]:
     if not isinstance(agents, dict):
         raise PolicyRejected(f"{where}: no data.agents, or none of the default library's form")
     identities_of(tree)
-    reach = _reach(destinations if isinstance(destinations, dict) else {})
     try:
+        reach = _reach(destinations if isinstance(destinations, dict) else {})
         return {name: _known(agents[name], tools or {}, reach) for name in sorted(agents)}
     except (AttributeError, TypeError):
-        raise PolicyRejected(f"{where}: agents or tools: not of the default library's form") from None
+        raise PolicyRejected(
+            f"{where}: agents, tools or destinations: not of the default library's form"
+        ) from None
 
 
 def _known(agent: dict[str, Any], tools: dict[str, Any], reach: dict[str, set[str]]) -> Known:
