@@ -33,6 +33,9 @@ from tests.tokens import Issuer, write_keys
 from tests.unit.identity.server import key_server
 from tests.unit.ledger import oracle
 from tests.unit.ledger.disks import FailingDisk
+from tests.wire.logged import entry, said
+from tests.wire.logged import message as logged
+from tests.wire.outcomes import METHOD
 from tests.worker import PERMISSIVE, Answer, message, read_answer
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -166,6 +169,29 @@ async def test_a_worker_with_everything_wants_traffic_and_answers_it(place: Plac
     disk = dict(line.split() for line in metrics.splitlines() if line.startswith("aegis_ledger_disk"))
     assert 0 < float(disk["aegis_ledger_disk_free_bytes"]) <= float(disk["aegis_ledger_disk_bytes"])
     assert place.kinds() == ["open", "decision", "close"]
+
+
+async def test_outcomes_are_heard_where_a_setting_says_so_and_only_there(place: Place) -> None:
+    async with running(place):
+        _, off = await asyncio.to_thread(place.status, "/metrics")
+        assert "aegis_outcomes" not in off
+    place.tree["listen"]["outcomes"] = "unix:run/outcomes.sock"
+    async with running(place) as (worker, client):
+        await until(client.serving)
+        decided = (await client.check()).decision_id
+        assert worker.counts is not None
+        assert worker.counts.pending == 1
+        told = said(1, decision_id=decided, log=worker.ledger.log)
+        async with grpc.aio.insecure_channel(f"unix:{place.state}/run/outcomes.sock") as channel:
+            call = channel.stream_unary(METHOD)()
+            await call.write(logged(entry(1, told)))
+            await call.done_writing()
+            assert await call == b""
+            await until(lambda: not worker.counts.pending)
+        _, on = await asyncio.to_thread(place.status, "/metrics")
+    assert 'aegis_outcomes_total{forwarded="true",joined="in_time"} 1.0\n' in on
+    assert "aegis_outcomes_forwarded_without_allow_total 0.0\n" in on
+    assert place.kinds() == ["open", "decision", "outcome", "close"]
 
 
 async def test_a_worker_without_policy_denies_and_wants_no_traffic(place: Place, tmp_path: Path) -> None:
