@@ -218,10 +218,10 @@ def _print(found: reader.Found, members: dict[str, Any], attested: str) -> None:
 
 @keys.command()
 def generate(state: State = None, config: ConfigFile = None) -> None:
-    """Make the record key and the log key (mode 0600) where they are missing."""
+    """Make the record key, the log key and the source key (mode 0600) where they are missing."""
     with explained():
         settings = settings_of(state, config)
-        for file in (settings.ledger.record_key, settings.ledger.log_key):
+        for file in (settings.ledger.record_key, settings.ledger.log_key, settings.identity.source_key):
             there = settings.path(file).exists()
             key_files.ensure(settings.path(file))
             typer.echo(f"{settings.path(file)}: {'kept' if there else 'made'}")

@@ -257,17 +257,17 @@ def test_nor_can_the_name_of_a_file_or_of_what_was_asked_for(state: Path) -> Non
 
 def test_keys_are_made_once_and_trust_is_what_pins_them(tmp_path: Path) -> None:
     made = aegis("keys", "generate", "--state", tmp_path)
-    assert made.stdout.count(": made") == 2
-    files = [tmp_path / "keys" / name for name in ("record.key", "log.key")]
+    assert made.stdout.count(": made") == 3
+    files = [tmp_path / "keys" / name for name in ("record.key", "log.key", "source.key")]
     assert all(stat.S_IMODE(file.stat().st_mode) == 0o600 for file in files)
     stored = [file.read_bytes() for file in files]
-    assert aegis("keys", "generate", "--state", tmp_path).stdout.count(": kept") == 2
+    assert aegis("keys", "generate", "--state", tmp_path).stdout.count(": kept") == 3
     assert [file.read_bytes() for file in files] == stored
 
     exported = aegis("keys", "export-trust", "--state", tmp_path)
     assert exported.exit_code == 0
     pinned = trust.parse(exported.stdout.encode())
-    record, log = (keys.public_key(keys.load(file)) for file in files)
+    record, log = (keys.public_key(keys.load(file)) for file in files[:2])
     assert pinned == trust.Trust({"aegis.local/worker-0/": log}, (record,))
     assert not any(seed.decode().strip() in exported.output + made.output for seed in stored)
 
