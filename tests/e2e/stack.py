@@ -73,12 +73,17 @@ class Stack:
 
 @contextmanager
 def running(
-    state: Path, *, policy: Path = POLICY, envoy: bool = True, **overrides: dict[str, Any]
+    state: Path,
+    *,
+    policy: Path = POLICY,
+    envoy: bool = True,
+    mcp: int | None = None,
+    **overrides: dict[str, Any],
 ) -> Iterator[Stack]:
-    """A deployment below `state`; its ledger is verified at the end."""
+    """A deployment below `state`; its ledger is verified at the end. `mcp` is a sample MCP server's port."""
     ports = Ports.free()
     with occupied(state) as places, Upstream(ports.upstream) as upstream, Processes(places.logs) as processes:
-        deployment = Deployment(places, ports, processes, overrides)
+        deployment = Deployment(places, ports, processes, overrides, mcp)
         issuer, _ = deployment.prepare(policy)
         deployment.start_follower()
         deployment.start_opa()
