@@ -16,6 +16,7 @@ import httptools
 import orjson
 from msgspec import Struct
 
+from authz import sockets
 from authz.errors import Denied
 from authz.values import MISSING, Reason
 
@@ -221,6 +222,8 @@ class OpaEngine:
     async def _open_one(self) -> _Connection:
         self._free -= 1
         try:
+            if not sockets.is_private(Path(self._socket).parent):
+                raise Denied(Reason.ENGINE_UNAVAILABLE, "OPA's socket lies where others could put theirs")
             loop = asyncio.get_running_loop()
             _, connection = await loop.create_unix_connection(lambda: _Connection(self._gone), self._socket)
             if connection.closed:

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import os
 import socket
-import stat
 from pathlib import Path
 from typing import Any, Final
 
+from authz import sockets
 from authz.errors import ConfigError
 
 LONGEST_SOCKET_PATH: Final = 107  # bytes of sun_path on Linux, less its end (unix(7))
@@ -59,8 +59,7 @@ def _bind_socket(server: Any, path: Path, setting: str) -> None:
 
 def _check_directory(directory: Path, setting: str) -> None:
     """Who may write here could put a socket of theirs in our place, and allow what they like."""
-    found = directory.stat()
-    if found.st_uid not in (0, os.geteuid()) or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+    if not sockets.is_private(directory):
         raise ConfigError(f"{setting}: {directory} can be written by others: chmod 0700, or another one")
 
 
