@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -80,12 +81,24 @@ def verify(
     with explained():
         pinned = trust.load(trust_file)
         found = verifier.verify(path, pinned, level, sealed=sealed, processes=len(os.sched_getaffinity(0)))
-    if as_json:
-        typer.echo(json.dumps(msgspec.to_builtins(found), indent=1))
-    else:
-        for line in describe(found):
-            typer.echo(line)
+    with _to_a_reader():
+        if as_json:
+            typer.echo(json.dumps(msgspec.to_builtins(found), indent=1))
+        else:
+            for line in describe(found):
+                typer.echo(line)
     raise typer.Exit(0 if found.verified else EXIT_NOT_VERIFIED)
+
+
+@contextmanager
+def _to_a_reader() -> Iterator[None]:
+    """Whoever reads may have seen enough and gone (`| head -1`): the exit status stays the verdict."""
+    try:
+        yield
+    except (BrokenPipeError, SystemExit):  # rich ends the process with status 1 by itself
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # nothing may be flushed there any more
 
 
 def describe(found: Report) -> Iterator[str]:
@@ -152,10 +165,11 @@ def show(
         found = _find(ledger, record)
         members = found.members()
         good, attested = _attested(found, members, pinned)
-    if as_json:
-        typer.echo(json.dumps(_as_object(found, members, attested), indent=1))
-    else:
-        _print(found, members, attested)
+    with _to_a_reader():
+        if as_json:
+            typer.echo(json.dumps(_as_object(found, members, attested), indent=1))
+        else:
+            _print(found, members, attested)
     raise typer.Exit(0 if good else EXIT_NOT_VERIFIED)
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -44,6 +47,31 @@ def break_entry(state: Path) -> None:
 
 
 # -- verify
+
+
+@pytest.mark.parametrize("option", ["--json", "--level=3"])
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_reader_that_has_seen_enough_changes_no_verdict(state: Path, broken: bool, option: str) -> None:
+    """As in `aegis verify ... | head -1`."""
+    if broken:
+        break_entry(state)
+    arguments = ["verify", str(state / "ledger"), "--trust", str(state / "trust.json"), option]
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as out:
+        command = [sys.executable, "-c", "from authz.cli.main import app; app()", *arguments]
+        done = subprocess.run(command, stdout=out, stderr=subprocess.PIPE, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (1 if broken else 0, b"")
+
+
+def test_a_reader_that_has_seen_enough_of_a_record_is_no_fault(state: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    arguments = ["show", "0", "--ledger", str(state / "ledger")]
+    with os.fdopen(writer, "wb") as out:
+        command = [sys.executable, "-c", "from authz.cli.main import app; app()", *arguments]
+        done = subprocess.run(command, stdout=out, stderr=subprocess.PIPE, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_a_ledger_that_verifies_ends_with_0_and_says_what_was_not_checked(state: Path) -> None:
