@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import socket
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -40,6 +41,16 @@ def _check_address(text: str) -> str:
     if len(text) == 5 or not text.isprintable():
         raise ValueError("no path after unix:")
     return text
+
+
+def split_host_port(text: str) -> tuple[str, int, socket.AddressFamily]:
+    """Of `HOST:PORT` or `[IPv6]:PORT`: host without brackets, port, and the family to listen in.
+
+    Raises ValueError for what the settings would refuse.
+    """
+    host, _, port = _host_port(text).rpartition(":")
+    host = host.strip("[]")
+    return host, int(port), socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
 HostPort = Annotated[str, AfterValidator(_host_port)]
@@ -163,7 +174,8 @@ class Listen(_Section):
         default=2.0,
         ge=0,
         le=300,
-        description="Seconds of NOT_SERVING before stopping; must exceed Envoy's health-check interval.",
+        description="Seconds of NOT_SERVING before stopping. Not more than Envoy's health-check interval "
+        "(0.5): every stop loses requests.",
     )
     metrics: HostPortOrNone = Field(
         default="127.0.0.1:9464", description="HOST:PORT of /metrics, /healthz, /readyz; empty turns it off."
@@ -216,8 +228,8 @@ class Identity(_Section):
         description="Deny `identity_keys_stale` when the keys could not be read for so long, seconds; "
         "0: never. Longer than `jwks_refresh_s`.",
     )
-    issuer: str = Field(default="https://agents.aegis.test", description="Required `iss`.")
-    audience: str = Field(default="aegis", description="Required `aud`.")
+    issuer: str = Field(default="https://agents.aegis.test", min_length=1, description="Required `iss`.")
+    audience: str = Field(default="aegis", min_length=1, description="Required `aud`.")
     algorithms: tuple[Literal["EdDSA", "ES256", "RS256"], ...] = Field(
         default=("EdDSA", "ES256", "RS256"),
         description="Accepted `alg`; each key is used with one algorithm only.",
@@ -225,7 +237,9 @@ class Identity(_Section):
     skew_s: int = Field(
         default=30, ge=0, le=300, description="Clock skew allowed on exp, nbf and iat, seconds."
     )
-    max_token_life_s: int = Field(default=3600, ge=1, description="Longest exp - iat of a token, seconds.")
+    max_token_life_s: int = Field(
+        default=3600, ge=1, le=86400, description="Longest exp - iat of a token, seconds."
+    )
     token_cache: int = Field(default=4096, ge=0, description="Verified tokens kept, by SHA-256 of the token.")
     use_authorization: bool = Field(
         default=False,

@@ -9,6 +9,7 @@ the variable. Called by the commands.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +21,13 @@ from authz.config import Settings
 from authz.errors import ConfigError
 
 ENVIRONMENT_PREFIX: Final = "AEGIS_"
+# AEGIS_SERVICE_HOST, AEGIS_SERVICE_PORT_GRPC, AEGIS_PORT_9000_TCP_ADDR; and AEGIS_PORT with a URL.
+_SERVICE_LINK: Final = re.compile(
+    r"AEGIS(?:_[A-Z0-9]+)*_(?:SERVICE_(?:HOST|PORT(?:_[A-Z0-9]+)*)"
+    r"|PORT_[0-9]+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)"
+)
+_SERVICE_PORT: Final = re.compile(r"AEGIS(?:_[A-Z0-9]+)*_PORT")
+_LINK_URL: Final = re.compile(r"(?:tcp|udp|sctp)://[][0-9A-Za-z.:-]+:[0-9]{1,5}")
 
 
 def load(file: Path | None, environment: Mapping[str, str] | None = None) -> Settings:
@@ -76,7 +84,7 @@ def _overlay(tree: dict[str, Any], environment: Mapping[str, str]) -> dict[tuple
     """Put `AEGIS_A__B=v` into the tree at a.b; returns which member came from which variable."""
     origins: dict[tuple[str, ...], str] = {}
     for name in sorted(environment):
-        if not name.startswith(ENVIRONMENT_PREFIX):
+        if not name.startswith(ENVIRONMENT_PREFIX) or _is_service_link(name, environment[name]):
             continue
         path = tuple(name[len(ENVIRONMENT_PREFIX) :].lower().split("__"))
         section = tree
@@ -84,9 +92,20 @@ def _overlay(tree: dict[str, Any], environment: Mapping[str, str]) -> dict[tuple
             if not isinstance(section.setdefault(part, {}), dict):
                 raise ConfigError(f"{name}: {part} is not a section")
             section = section[part]
-        section[path[-1]] = yaml.safe_load(environment[name])
+        try:
+            section[path[-1]] = yaml.safe_load(environment[name])
+        except yaml.YAMLError as error:
+            problem = getattr(error, "problem", None) or "a character that it may not have"
+            raise ConfigError(f"{name}: not YAML: {problem}") from None
         origins[path] = name
     return origins
+
+
+def _is_service_link(name: str, value: str) -> bool:
+    """What Kubernetes sets in every pod of a namespace with a service called `aegis` or `aegis-...`."""
+    if _SERVICE_LINK.fullmatch(name):
+        return True
+    return bool(_SERVICE_PORT.fullmatch(name) and _LINK_URL.fullmatch(value))
 
 
 def _explain(

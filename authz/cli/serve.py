@@ -21,6 +21,7 @@ from authz.errors import AegisError
 
 ConfigFile = Annotated[Path | None, typer.Option("--config", "-c", help="Settings, a YAML file.")]
 EXIT_CANNOT_START = 2
+ENVOYS_LOOK_S = 0.5  # the interval of the health check in envoy/*.yaml
 
 config = typer.Typer(no_args_is_help=True, help="Settings: check them, show them.")
 
@@ -61,6 +62,11 @@ def check(
         settings = load(file)
         if files:
             _check_files(settings)
+        if settings.listen.drain_s <= ENVOYS_LOOK_S:
+            interval = f"Envoy's health check looks every {ENVOYS_LOOK_S} s"
+            typer.echo(
+                f"listen.drain_s: {settings.listen.drain_s}: {interval}, a stop loses requests", err=True
+            )
         typer.echo(f"{file or 'defaults'}: ok")
 
 

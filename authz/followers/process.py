@@ -21,7 +21,7 @@ import structlog
 import uvicorn
 from prometheus_client import CollectorRegistry
 
-from authz.config import Settings
+from authz.config import Settings, split_host_port
 from authz.errors import ConfigError, EvidenceUnavailable, IntegrityViolation
 from authz.followers.bell import Bell
 from authz.followers.bundles import bundle_app
@@ -197,13 +197,11 @@ def _locked(settings: Settings) -> Iterator[None]:
 
 @contextmanager
 def _listening(address: str) -> Iterator[socket.socket]:
-    host, _, port = address.rpartition(":")
-    host = host.strip("[]")
-    if not host or not port.isdecimal() or int(port) > 65535:
-        raise ConfigError(f"follower.bundles: {address}: not HOST:PORT")
     try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = socket.create_server((host, int(port)), family=family)
+        host, port, family = split_host_port(address)
+        listener = socket.create_server((host, port), family=family)
+    except ValueError as error:
+        raise ConfigError(f"follower.bundles: {address}: {error}") from None
     except OSError as error:
         raise ConfigError(f"follower.bundles: {address}: {error.strerror or error}") from None
     with listener:

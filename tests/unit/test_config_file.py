@@ -54,6 +54,9 @@ def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
         ("listen:\n  check: 'unix:'\n", ":2: listen.check: no path after unix:"),
         ("listen:\n  metrics: localhost\n", ":2: listen.metrics: not HOST:PORT"),
         ("follower:\n  bundles: ''\n", ":2: follower.bundles: not HOST:PORT"),
+        ("identity:\n  audience: ''\n", ":2: identity.audience: String should have at least 1 character"),
+        ("identity:\n  issuer: ''\n", ":2: identity.issuer: String should have at least 1 character"),
+        ("identity:\n  max_token_life_s: 86401\n", ":2: identity.max_token_life_s: Input should be less"),
         ("- a\n", ":1: the settings are a mapping"),
         ("a: [\n", ":2: not YAML"),
     ],
@@ -111,3 +114,31 @@ def test_tcp_with_tls_and_a_pinned_envoy_is_no_development(pin: str) -> None:
 def test_a_listener_that_others_could_reach_is_refused(listen: dict[str, object], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         Settings.model_validate({"listen": listen})
+
+
+@pytest.mark.parametrize("value", ["@x", "{", "a: b: c", "\x01"])
+def test_a_variable_that_is_not_yaml_is_named(value: str) -> None:
+    with pytest.raises(ConfigError, match=r"^AEGIS_IDENTITY__AUDIENCE: not YAML: "):
+        load(None, {"AEGIS_IDENTITY__AUDIENCE": value})
+
+
+def test_what_kubernetes_sets_for_a_service_of_our_name_is_no_setting() -> None:
+    links = {
+        "AEGIS_SERVICE_HOST": "10.0.0.7",
+        "AEGIS_SERVICE_PORT": "9000",
+        "AEGIS_SERVICE_PORT_GRPC": "9000",
+        "AEGIS_PORT": "tcp://10.0.0.7:9000",
+        "AEGIS_PORT_9000_TCP": "tcp://10.0.0.7:9000",
+        "AEGIS_PORT_9000_TCP_PROTO": "tcp",
+        "AEGIS_PORT_9000_TCP_PORT": "9000",
+        "AEGIS_PORT_9000_TCP_ADDR": "10.0.0.7",
+        "AEGIS_WORKER_SERVICE_HOST": "10.0.0.8",
+        "AEGIS_WORKER_PORT": "tcp://[fd00::8]:9000",
+    }
+    assert load(None, links) == Settings()
+
+
+@pytest.mark.parametrize("name", ["AEGIS_PORT", "AEGIS_SERVICE_HOSTS", "AEGIS_PORT_9000", "AEGIS_WORKERS"])
+def test_what_only_resembles_that_is_a_mistake(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{name}: "):
+        load(None, {name: "9000"})
