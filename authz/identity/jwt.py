@@ -1,7 +1,7 @@
 """Request -> Subject: who asks, by a signed token (RFC 7519), or Denied with an `identity_*` reason.
 
 In: a Request. Out: a Subject with its assurance. Called by `pipeline.py` for every request; `refresh` by
-`app.py` about once a second. It must never believe a key that a token brings along, never let a token's text
+`app.py` a few times a second. It must never believe a key that a token brings along, never let a token's text
 into an error or a log, and never remember a failure.
 
     x-aegis-agent-token: TOKEN or "Bearer TOKEN"        always

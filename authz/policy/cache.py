@@ -57,9 +57,17 @@ class VerdictCache:
             return
         self._verdicts[question] = (now + self._ttl_s, verdict)
         self._verdicts.move_to_end(question)
+        self._bury(now)
         if len(self._verdicts) > self._size:
             self._verdicts.popitem(last=False)
             self.evictions += 1
+
+    def _bury(self, now: float) -> None:
+        """Drop dead ones faster than new ones come: questions that nobody asks twice would fill the cache."""
+        for _ in range(2):
+            if self._verdicts[next(iter(self._verdicts))][0] > now:
+                return
+            self._verdicts.popitem(last=False)
 
 
 class Flights:

@@ -49,6 +49,13 @@ def test_the_least_recently_used_goes_first() -> None:
     assert (len(cache), cache.evictions) == (2, 1)
 
 
+def test_what_nobody_asks_again_does_not_pile_up() -> None:
+    cache = a_cache(size=1000, ttl_s=10)
+    for number in range(500):
+        cache.put(ONE, str(number).encode(), verdict("a"), float(number))
+    assert (len(cache), cache.evictions) == (10, 0)
+
+
 def test_another_scope_drops_everything_and_gets_nothing() -> None:
     cache = a_cache()
     cache.put(ONE, b"q", verdict("a"), 0)
