@@ -17,9 +17,10 @@ from typing import Any, Final
 
 from rich.console import Console
 
-from authz.up import proof, records, show
+from authz.up import mcp_traffic, proof, records, show
 from authz.up.deployment import Deployment
 from authz.up.issuer import LIFE_S, SampleIssuer
+from authz.up.mcp_server import McpUpstream
 from authz.up.places import Ports, occupied
 from authz.up.processes import Processes, StartFailed
 from authz.up.traffic import TOKEN, Agents, Outcome, sample, with_engine_again, without_engine
@@ -44,10 +45,14 @@ def run(options: Options) -> int:
     console = show.console()
     with _orderly_end(), occupied(options.state) as places:
         options.ports.check()
-        with Upstream(options.ports.upstream), Processes(places.logs) as processes:
-            deployment = Deployment(places, options.ports, processes)
+        with (
+            Upstream(options.ports.upstream),
+            McpUpstream() as mcp,
+            Processes(places.logs) as processes,
+        ):
+            deployment = Deployment(places, options.ports, processes, mcp=mcp.port)
             issuer = _start(deployment, options.policy, console)
-            good = _play(deployment, issuer, console)
+            good = _play(deployment, issuer, mcp, console)
             good = _prove(deployment, console) and good
             if not good:
                 console.print("[bold red]Something was not as expected: see above.[/]")
@@ -73,11 +78,12 @@ def _start(deployment: Deployment, policy: Path, console: Console) -> SampleIssu
     return issuer
 
 
-def _play(deployment: Deployment, issuer: SampleIssuer, console: Console) -> bool:
+def _play(deployment: Deployment, issuer: SampleIssuer, mcp: McpUpstream, console: Console) -> bool:
     """All of the sample traffic, OPA's absence included; whether every outcome was the expected one."""
     agents = Agents(deployment.proxy, deployment.settings.ledger_directory)
     try:
         outcomes: list[Outcome] = agents.play(sample(issuer))
+        outcomes += mcp_traffic.play(deployment, issuer, mcp)
         agents.play(without_engine(issuer)[:1])  # fresh in the cache
         deployment.processes.stop("opa")
         outcomes += agents.play(without_engine(issuer))
