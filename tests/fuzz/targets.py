@@ -17,13 +17,13 @@ from typing import Any, Final
 
 from authz import canonical, config_file, exact_json
 from authz._pb.aegis_ext_authz_pb2 import CheckRequest
-from authz.config import Limits
+from authz.config import Identity, Limits
 from authz.errors import ConfigError, Denied, KeyUnusable
 from authz.identity import keyset, spiffe, xfcc
 from authz.identity.jwt import Identifier
 from authz.ledger import notes, segment, trust
 from authz.policy import active, verdict
-from authz.protocols import body, claims, headers, http, trace
+from authz.protocols import body, claims, headers, http, mcp, trace
 from authz.values import Malformed, Request
 from authz.wire import accesslog, extauthz
 
@@ -148,6 +148,20 @@ def claimed(data: bytes) -> None:
         claims.read({name: value}, given if isinstance(given, dict) else None)
 
 
+@target(
+    b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","arguments":{"b":1}}}',
+    b'[{"jsonrpc":"2.0","method":"ping"}]',
+    b'{"jsonrpc":"2.0","id":"x","result":{}}',
+)
+def mcp_message(data: bytes) -> None:
+    """A call that is taken is the one that the standard library reads."""
+    given = {"content-type": "application/json", "accept": "application/json, text/event-stream"}
+    with suppress(Denied, ValueError):
+        read = mcp.read("POST", given, exact_json.parse(data, 32))
+        if read is not None and read.method == "tools/call" and read.fault is None:
+            assert json.loads(data)["params"]["name"] == read.name
+
+
 @target(b"\x0a\x02\x08\x01", b"")
 def access_log_entry(data: bytes) -> None:
     with suppress(ValueError):
@@ -178,12 +192,11 @@ _IDENTIFIER: list[Identifier] = []
 
 def _identifier() -> Identifier:
     if not _IDENTIFIER:
-        from authz.config import Identity
-
         jwks = Path(tempfile.mkdtemp()) / "jwks.json"
         key = {"kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "kid": "k", "x": "A" * 43}
         jwks.write_text(json.dumps({"keys": [key]}))
-        _IDENTIFIER.append(Identifier(Identity(), jwks=jwks, protected=True, wall=lambda: 1.8e9))
+        keys = keyset.KeySet(jwks, Identity().algorithms, lambda: 1.8e9)
+        _IDENTIFIER.append(Identifier(Identity(), keys=keys, protected=True, wall=lambda: 1.8e9))
     return _IDENTIFIER[0]
 
 
