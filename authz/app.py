@@ -156,8 +156,6 @@ class Worker:
             reasons.append("starting")
         if self._stopping.is_set():
             reasons.append("stopping")
-        if math.isinf(self.identifier.keys_age_s):
-            reasons.append("identity: no key set was read yet")
         if not self.ledger.healthy:
             reasons.append("ledger: records cannot be written")
         return reasons
@@ -165,6 +163,8 @@ class Worker:
     def not_ready(self) -> list[str]:
         """Every reason why another worker, if there is one, should rather get the traffic."""
         reasons = self.unable()
+        if math.isinf(self.identifier.keys_age_s):
+            reasons.append("identity: no key set was read yet")
         if not self.policy.revision and not self.policy.ready:
             reasons.append("policy: no version is active")
         elif not self.policy.ready and self.policy.staleness_s > self.settings.policy.grace_s:

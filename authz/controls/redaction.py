@@ -17,10 +17,11 @@ SECRET_NAMES: Final = frozenset(
     "authorization credential credentials privatekey sessionid cookie otp pin cvv cvc".split()
 )
 # Parts of a path that are a credential by their form: a JWT; a token after its number; a long token
-# with digits in it; a shorter one of small and capital letters and digits without a separator.
+# with digits in it; a shorter one of small and capital letters and digits without a separator. Each begins
+# only where a run of such characters does, so that no path is read more than a few times.
 _SECRET: Final = re.compile(
-    r"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_.-]+"
-    r"|(?<=:)[A-Za-z0-9_-]{30,}"
+    r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_.-]+"
+    r"|(?<=:)(?=[A-Za-z_-]*[0-9])[A-Za-z0-9_-]{30,}"
     r"|(?<![A-Za-z0-9_~+=-])(?=[A-Za-z_~+=-]*[0-9])[A-Za-z0-9_~+=-]{40,}"
     r"|(?<![A-Za-z0-9])(?=[a-z0-9]*[A-Z])(?=[A-Z0-9]*[a-z])(?=[A-Za-z]*[0-9])[A-Za-z0-9]{20,}"
 )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import httpx
 
+from authz.up.probe import get
 from authz.up.traffic import DECISION_ID, RECORDS
 from tests.e2e.stack import Stack, running
 
@@ -64,6 +65,8 @@ def test_an_engine_that_stays_away_is_denied_and_recorded_for_as_long_as_it_does
         stack.processes.wait(
             "worker", lambda: not stack.deployment.worker_ready(), "calling itself not ready"
         )
+        before = health_checks(stack)
+        stack.processes.wait("envoy", lambda: health_checks(stack) >= before + 3, "asking for its health")
         denied, cached = client.get(patient(18)), client.get(RECORDS)
         assert (denied.status_code, reason(stack, denied)) == (503, "engine_unavailable")
         assert (cached.status_code, stack.record(cached)["cache"]) == (200, "hit")
@@ -74,6 +77,12 @@ def test_a_follower_that_is_gone_stops_no_request(tmp_path: Path) -> None:
         stack.processes.kill("follower")
         assert {client.get(patient(number)).status_code for number in range(5)} == {200}
         stack.deployment.start_follower()
+
+
+def health_checks(stack: Stack) -> int:
+    """How often Envoy has asked the worker for its health."""
+    _, text = get(stack.deployment.places.admin_socket, "/stats?filter=cluster.aegis.health_check.attempt")
+    return int(text.split(b": ")[1])
 
 
 def reason(stack: Stack, answer: httpx.Response) -> str:

@@ -21,7 +21,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from authz.app import EXIT_LEDGER_FAILED, EXIT_OK, LOOK_EVERY_S, Worker, serve
+from authz.app import EXIT_LEDGER_FAILED, EXIT_OK, Worker, serve
 from authz.config import Settings
 from authz.errors import ConfigError
 from authz.ledger import keys
@@ -207,16 +207,19 @@ async def test_a_worker_without_policy_denies_and_wants_no_traffic(place: Place,
 
 
 async def test_an_engine_that_goes_makes_the_worker_not_ready_but_it_is_still_asked(
-    place: Place, opa: OpaProcess
+    place: Place, opa: OpaProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with running(place) as (worker, client):
         await until(client.serving)
+        said: list[bool] = []
+        monkeypatch.setattr(worker.server, "set_serving", said.append)
         await opa.pause()
         await until(worker.not_ready)
         (reason,) = worker.not_ready()
         assert re.fullmatch(r"policy: OPA has been away for \d+ s", reason)
-        await asyncio.sleep(2 * LOOK_EVERY_S)  # health has been set again since
-        assert await client.serving()
+        said.clear()
+        await until(lambda: len(said) >= 2)
+        assert set(said) == {True}
         opa.go_on()
         await until(lambda: not worker.not_ready())
     assert place.kinds() == ["open", "close"]
@@ -286,8 +289,9 @@ async def test_keys_of_a_url_are_waited_for_and_followed(place: Place) -> None:
             assert worker.not_ready() == ["identity: no key set was read yet"]
             refused = await client.check()
             assert (refused.http_status, refused.body["reason_code"]) == (503, "identity_keys_stale")
+            await until(client.serving)  # each refusal leaves its record
             issuer.serve(place.issuer)
-            await until(client.serving)
+            await until(lambda: not worker.not_ready())
             assert (await client.check()).allowed
             issuer.serve(later)
 

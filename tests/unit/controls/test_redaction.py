@@ -51,6 +51,7 @@ def test_credentials_in_a_path_are_masked_and_ordinary_segments_stay() -> None:
         "/v1/019b7690-0001-7000-8000-000000000001",
         "/reports/2024-Annual-Report-Final.pdf",
         "/a/very/long/path/with/many/ordinary/segments/and/no/secret/in/it/1",
+        "/v1/projects/p:batchUpdateAccessControlListsOfEverything",
         "/internationalization-and-localization-guidelines",
         "/",
         "",
