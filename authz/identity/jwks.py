@@ -89,11 +89,9 @@ class RemoteKeys:
         self._wall, self._monotonic = wall, monotonic
         self._schedule = Schedule(settings.jwks_refresh_s, settings.jwks_early_s)
         self._etag = ""
-        self._known = _Known({}, b"", -math.inf, "")
-        self._taken = b""
+        self._known = self._taken = _Known({}, b"", -math.inf, "")  # what has arrived, what is in use
         self._wanted = self._closed = False
         self._changed = threading.Condition()
-        self.keys: dict[str, PyJWK] = {}
         self._thread = threading.Thread(target=self._run, name="agent keys", daemon=True)
         self._thread.start()
 
@@ -103,17 +101,19 @@ class RemoteKeys:
         return self._known.problem
 
     @property
+    def keys(self) -> dict[str, PyJWK]:
+        """Those in use."""
+        return self._taken.keys
+
+    @property
     def age_s(self) -> float:
-        """Seconds since the keys were last asked for with success; infinite before that."""
-        return self._wall() - self._known.asked_at
+        """Seconds since the keys in use were last asked for with success; infinite before that."""
+        return self._wall() - self._taken.asked_at
 
     def refresh(self) -> bool:
         """Take what has arrived; True if `keys` changed."""
-        known = self._known
-        if known.digest == self._taken:
-            return False
-        self.keys, self._taken = known.keys, known.digest
-        return True
+        before, self._taken = self._taken, self._known
+        return before.digest != self._taken.digest
 
     def missing(self) -> None:
         """A token named a key that is not there: perhaps it is new."""

@@ -54,8 +54,8 @@ _State = tuple[int, ...]  # of a file: equal as long as it was not touched
 class Keys(Protocol):
     """Keys that are followed: from a file (`KeySet`) or a URL (`jwks.RemoteKeys`)."""
 
-    keys: dict[str, PyJWK]
-
+    @property
+    def keys(self) -> dict[str, PyJWK]: ...
     @property
     def problem(self) -> str: ...
     @property
