@@ -27,6 +27,12 @@ _HOST_PORT = re.compile(r"(?:[^][:\s]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
 OriginPart = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,126}$")]
 
 
+def _worker(name: str) -> str:
+    if name == "control":
+        raise ValueError("`control` is the name of the deployment's own log")
+    return name
+
+
 def _host_port(text: str) -> str:
     """Ports beyond 65535 must not reach gRPC: it takes them modulo 65536, and listens elsewhere."""
     found = _HOST_PORT.fullmatch(text)
@@ -414,7 +420,9 @@ class Settings(_Section):
     """The whole tree. Relative paths in sections are below `state`."""
 
     deployment: OriginPart = Field(default="aegis.local", description="First part of every log's origin.")
-    worker: OriginPart = Field(default="worker-0", description="Second part: one worker, one log.")
+    worker: Annotated[OriginPart, AfterValidator(_worker)] = Field(
+        default="worker-0", description="Second part: one worker, one log. Not `control`."
+    )
     state: Path = Field(default=Path("var"), description="Directory for ledger, keys, sockets and bundles.")
     development: bool = Field(
         default=False, description="Permits TCP without TLS, `development_header` and `development_unsigned`."
@@ -456,6 +464,11 @@ class Settings(_Section):
     def ledger_directory(self) -> Path:
         """Where this worker's epochs are."""
         return self.state / "ledger" / self.worker
+
+    @property
+    def outbox(self) -> Path:
+        """Where events wait to be written into the deployment's control log (`ledger/outbox.py`)."""
+        return self.state / "control.sqlite"
 
     @property
     def protected(self) -> bool:

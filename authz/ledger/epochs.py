@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from authz import canonical
 from authz.ledger import files, form
+from authz.ledger.members import LOG
 from authz.ledger.report import Fault
 
 MAX_GAPS: Final = 16  # `gap` entries right after an `open` that are listened to
@@ -52,7 +53,7 @@ def read_opening(segment: Path) -> Opening:
                 break
             gaps.append(members)
     log, old, size, root = (first.get(name) for name in ("log", *form.CONTINUES))
-    if type(log) is not str or not form.LOG.fullmatch(log):
+    if type(log) is not str or not LOG.fullmatch(log):
         log = ""
     if type(old) is not str or type(size) is not int or type(root) is not str:
         return Opening(segment, log, gaps=tuple(gaps))

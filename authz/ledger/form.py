@@ -6,29 +6,25 @@ the first rule it breaks. Called by the verifier for every entry. It knows no fi
 
 from __future__ import annotations
 
-import re
-from datetime import datetime
+from functools import lru_cache
 from operator import itemgetter
 from typing import Any, Final
 
 from authz import canonical
+from authz.ledger import control
+from authz.ledger.members import HASH, is_time
 
 MAX_ENTRY: Final = 16_384  # bytes, without the newline
-LOG: Final = re.compile(
-    r"([^\s+/\x00-\x1f]{1,255}/){2}[^\s+/\x00-\x1f]{1,255}"
-)  # <deployment>/<worker>/<epoch>
 CONTINUES: Final = ("previous_log", "previous_size", "previous_root")  # of an `open`: all or none
-KINDS: Final = frozenset(
-    "open decision outcome heartbeat late_sync recovery gap close policy approval containment key log_open "
-    "log_head log_close anchor access erasure prune hold".split()
-)
+_EVERY_LOG: Final = frozenset("open heartbeat late_sync recovery gap close".split())
+# `key` also in a worker's log, where the old key hands over to the new one.
+_WORKERS: Final = _EVERY_LOG | {"decision", "outcome", "key"}
+_CONTROLS: Final = _EVERY_LOG | control.FORMS.keys()
 # The mission's schema: never left out of a decision.
 DECISION: Final = tuple(
     "decision_id agent_id tool params_hash policy_version decision reason_code trace_id".split()
 )
 
-_TIMESTAMP: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z")
-_HASH: Final = re.compile(r"[0-9a-f]{64}")
 _decision = itemgetter(*DECISION)
 
 
@@ -45,38 +41,39 @@ def read(entry: bytes, log: str, seq: int, previous: str | None) -> dict[str, An
     if get("seq") != seq or type(members["seq"]) is not int:
         raise ValueError(f"seq: not {seq}, which is its place")
     _check_link(get("previous_entry_hash"), previous)
-    _check_timestamp(get("timestamp"))
-    _check_kind(get("kind"), seq)
+    if not is_time(get("timestamp")):
+        raise ValueError("timestamp: not RFC 3339 in UTC with six decimals")
+    kind = get("kind")
+    _check_kind(kind, log, seq)
     for name in ("signer_id", "attestation_signature"):
         if type(get(name)) is not str:
             raise ValueError(f"{name}: missing, or not a string")
-    if members["kind"] == "decision":
+    if kind == "decision":
         _check_decision(members)
     elif seq == 0:
         _check_open(members)
+    elif kind in control.FORMS:
+        control.check_entry(members)
     return members
 
 
 def _check_link(found: Any, previous: str | None) -> None:
     if previous is None:
-        if type(found) is not str or not _HASH.fullmatch(found):
+        if type(found) is not str or not HASH.fullmatch(found):
             raise ValueError("previous_entry_hash: not 64 lowercase hex digits")
     elif found != previous:
         raise ValueError("previous_entry_hash: not the hash of the entry before")
 
 
-def _check_timestamp(found: Any) -> None:
-    if type(found) is not str or not _TIMESTAMP.fullmatch(found):
-        raise ValueError("timestamp: not RFC 3339 in UTC with six decimals")
-    try:
-        datetime.fromisoformat(found)
-    except ValueError:
-        raise ValueError("timestamp: no such time") from None
+@lru_cache(maxsize=64)
+def _kinds(log: str) -> frozenset[str]:
+    """What may stand in `log`."""
+    return _CONTROLS if log.split("/")[1:2] == [control.WORKER] else _WORKERS
 
 
-def _check_kind(found: Any, seq: int) -> None:
-    if type(found) is not str or found not in KINDS:
-        raise ValueError("kind: none that an entry can have")
+def _check_kind(found: Any, log: str, seq: int) -> None:
+    if type(found) is not str or found not in _kinds(log):
+        raise ValueError("kind: none that an entry of this log can have")
     if (found == "open") != (seq == 0):
         raise ValueError("kind: `open` is the first entry of a log, and no other is")
 
@@ -96,5 +93,5 @@ def _check_open(members: dict[str, Any]) -> None:
         return
     if type(log) is not str or type(size) is not int or size < 0:
         raise ValueError("previous_log, previous_size: not the name and size of the log before")
-    if type(root) is not str or not _HASH.fullmatch(root):
+    if type(root) is not str or not HASH.fullmatch(root):
         raise ValueError("previous_root: not 64 lowercase hex digits")

@@ -46,6 +46,7 @@ def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
         ("ledger:\n  fsync: true\n", ":2: ledger.fsync: there is no such setting"),
         ("worker: w\nworker: v\n", ":2: worker: already set in line 1"),
         ("worker: 'a b'\n", ":1: worker: String should match pattern"),
+        ("worker: control\n", ":1: worker: `control` is the name of the deployment's own log"),
         ("listen:\n  check: 127.0.0.1:9000\n", "listen.check on TCP without TLS needs development: true"),
         ("listen:\n  check: 127.0.0.1:99999\n", ":2: listen.check: not HOST:PORT with a port up to 65535"),
         ("listen:\n  check: unix-abstract:check\n", ":2: listen.check: not HOST:PORT"),

@@ -9,6 +9,7 @@ import pytest
 from authz import canonical
 from authz.ledger import form, merkle
 from tests import ledgers
+from tests.unit.ledger.samples import EVENTS
 
 LOG = f"{ledgers.WORKER}/{ledgers.EPOCH}"
 PREVIOUS = merkle.leaf_hash(b"before").hex()
@@ -102,3 +103,37 @@ def test_a_log_does_not_start_otherwise(changed: dict[str, Any]) -> None:
 def test_bytes_that_are_not_canonical_are_no_entry() -> None:
     with pytest.raises(ValueError, match="canonical"):
         form.read(b'{"kind": "open"}', LOG, 0, None)
+
+
+CONTROL = LOG.replace("worker-0", "control")
+
+
+def read_control(members: dict[str, Any], log: str = CONTROL) -> dict[str, Any]:
+    return form.read(ledgers.line(members, log, 1, PREVIOUS), log, 1, PREVIOUS)
+
+
+@pytest.mark.parametrize(("kind", "said"), EVENTS)
+def test_what_the_deployment_says_is_read_in_its_own_log_only(kind: str, said: dict[str, Any]) -> None:
+    assert read_control(said | {"kind": kind})["kind"] == kind
+    if kind != "key":
+        with pytest.raises(ValueError, match=r"^kind: none that an entry of this log"):
+            read_control(said | {"kind": kind}, LOG)
+
+
+def test_a_key_is_handed_over_in_a_workers_log_too() -> None:
+    said = next(said for kind, said in EVENTS if kind == "key" and said["action"] == "rotate")
+    assert read_control(said | {"kind": "key"}, LOG)["previous_key_id"] == "k-1"
+
+
+@pytest.mark.parametrize("kind", ["decision", "outcome"])
+def test_nothing_is_decided_in_the_control_log(kind: str) -> None:
+    with pytest.raises(ValueError, match=r"^kind: none that an entry of this log"):
+        read_control(ledgers.decision(1) | {"kind": kind})
+
+
+def test_an_entry_of_the_control_log_says_what_its_kind_says_and_no_more() -> None:
+    head = next(said for kind, said in EVENTS if kind == "log_head") | {"kind": "log_head"}
+    with pytest.raises(ValueError, match=r"^root: missing"):
+        read_control({name: value for name, value in head.items() if name != "root"})
+    with pytest.raises(ValueError, match=r"^note: no member"):
+        read_control(head | {"note": "anything"})
