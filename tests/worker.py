@@ -142,7 +142,7 @@ class CheckWorker:
     def audit(self) -> None:
         """The ledger verifies, and every answer is what its record says."""
         trust = Trust(
-            {f"{self.settings.deployment}/": public(self.settings.path(self.settings.ledger.log_key))},
+            {f"{self.settings.deployment}/": (public(self.settings.path(self.settings.ledger.log_key)),)},
             (public(self.settings.path(self.settings.ledger.record_key)),),
         )
         report = verify(self.settings.ledger_directory, trust, 3)

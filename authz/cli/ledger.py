@@ -254,7 +254,7 @@ def export_trust(state: State = None, config: ConfigFile = None) -> None:
             raise ConfigError(
                 f"{settings.path(settings.ledger.log_key)}: the record key again; never share them"
             )
-        data = trust.export({f"{settings.deployment}/{settings.worker}/": log_key}, [record_key])
+        data = trust.export({f"{settings.deployment}/{settings.worker}/": [log_key]}, [record_key])
         typer.echo(data.decode(), nl=False)
 
 
@@ -265,12 +265,13 @@ def vkey(
         "var/trust.json"
     ),
 ) -> None:
-    """Print the verifier key (C2SP signed-note) of a log's checkpoints, for other people's tools."""
+    """Print the verifier keys (C2SP signed-note) of a log's checkpoints, one a line, for others' tools."""
     with explained():
-        public = trust.load(trust_file).log_key(origin)
-        if public is None or not notes.is_name(origin):
+        publics = trust.load(trust_file).log_keys_of(origin)
+        if not publics or not notes.is_name(origin):
             raise ConfigError(f"{trust_file}: no key is pinned for {origin}")
-        typer.echo(key_files.vkey(origin, public))
+        for public in publics:
+            typer.echo(key_files.vkey(origin, public))
 
 
 def settings_of(state: Path | None, config: Path | None) -> Settings:

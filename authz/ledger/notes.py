@@ -47,18 +47,23 @@ class Checkpoint(Struct, frozen=True):
         return f"{self.log}\n{self.size}\n{b64encode(self.root).decode()}\n".encode()
 
 
-def sign(log: str, size: int, root: bytes, seed: bytes) -> bytes:
-    """The note for `size` entries with `root`, signed in the log's own name.
+def sign(log: str, size: int, root: bytes, *seeds: bytes) -> bytes:
+    """The note for `size` entries with `root`, signed in the log's own name: a line for each of `seeds`, in
+    their order.
 
     Raises ValueError for a name that no note can carry: what cannot be read back is never signed.
     """
     if not is_name(log) or not _SIZE.fullmatch(str(size)) or len(root) != 32:
         raise ValueError(f"no checkpoint can say: {log!r}, {size}, a root of {len(root)} bytes")
     text = Checkpoint(log, size, root).signed_text()
+    return text + b"\n" + b"".join(_line(log, text, seed) for seed in seeds)
+
+
+def _line(log: str, text: bytes, seed: bytes) -> bytes:
     public, secret = crypto_sign_seed_keypair(seed)
     signature = crypto_sign(text, secret)[:64]
     line = b64encode(keys.key_id(log, public) + signature).decode()
-    return text + f"\n{_PREFIX}{log} {line}\n".encode()
+    return f"{_PREFIX}{log} {line}\n".encode()
 
 
 def parse(note: bytes) -> Checkpoint:
@@ -84,15 +89,21 @@ def parse(note: bytes) -> Checkpoint:
     return Checkpoint(origin, int(size), _base64(root, 32), tuple(map(_signature, rows)))
 
 
-def signed_by(checkpoint: Checkpoint, public: bytes) -> bool:
-    """Whether `public` signed this checkpoint in the log's own name.
+def signed_by(checkpoint: Checkpoint, *publics: bytes) -> bool:
+    """Whether one of the keys `publics` signed this checkpoint in the log's own name; two do while one key
+    takes over from another.
 
-    A wrong signature that claims to be by `public` spoils the note, as it does for other readers of signed
+    A wrong signature that claims to be by one of them spoils the note, as it does for other readers of signed
     notes, even beside a right one.
     """
-    claimed = [line for line in checkpoint.signatures if claims(line, checkpoint.log, public)]
     text = checkpoint.signed_text()
-    return bool(claimed) and all(verifies(public, line.signature, text) for line in claimed)
+    claimed = [
+        (public, line)
+        for public in publics
+        for line in checkpoint.signatures
+        if claims(line, checkpoint.log, public)
+    ]
+    return bool(claimed) and all(verifies(public, line.signature, text) for public, line in claimed)
 
 
 def claims(line: Signature, name: str, public: bytes) -> bool:

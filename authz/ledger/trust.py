@@ -1,16 +1,17 @@
 """Which keys a verifier believes: `trust.json` (EVIDENCE section 9). Nothing in a ledger can add to it.
 
-    {"log_keys": {"<deployment>/<worker>/": JWK, ...}, "record_keys": [JWK, ...]}
+    {"log_keys": {"<deployment>/<worker>/": JWK or [JWK, ...], ...}, "record_keys": [JWK, ...]}
 
 Every epoch is a log of its own name, so a log key is pinned for the part before the epoch; the longest prefix
-counts. Parsing is strict: a verifier that believes less, or more, than was meant says what it could not read.
+counts; it has several keys once one has taken over from another. Parsing is strict: a verifier that believes
+less, or more, than was meant says what it could not read.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -27,14 +28,14 @@ _PREFIX: Final = re.compile(r"[^\s+]{1,511}/")
 class Trust(Struct, frozen=True):
     """Pinned public keys (32 bytes each). `unused` are members that this version cannot use yet."""
 
-    log_keys: dict[str, bytes]
+    log_keys: dict[str, tuple[bytes, ...]]
     record_keys: tuple[bytes, ...]
     unused: tuple[str, ...] = ()
 
-    def log_key(self, log: str) -> bytes | None:
-        """The key that must have signed the checkpoints of `log`."""
+    def log_keys_of(self, log: str) -> tuple[bytes, ...]:
+        """The keys of which one must have signed each checkpoint of `log`; none if none is pinned."""
         fitting = [prefix for prefix in self.log_keys if log.startswith(prefix)]
-        return self.log_keys[max(fitting, key=len)] if fitting else None
+        return self.log_keys[max(fitting, key=len)] if fitting else ()
 
 
 def load(path: Path) -> Trust:
@@ -62,16 +63,16 @@ def parse(data: bytes, name: str = "trust.json") -> Trust:
         if not _PREFIX.fullmatch(prefix):
             _refuse(name, f"log_keys: {prefix!r} is not an origin prefix, which ends with `/`")
     return Trust(
-        {prefix: _public(jwk, name, f"log_keys[{prefix!r}]") for prefix, jwk in log_keys.items()},
+        {prefix: _publics(jwks, name, f"log_keys[{prefix!r}]") for prefix, jwks in log_keys.items()},
         tuple(_public(jwk, name, f"record_keys[{place}]") for place, jwk in enumerate(record_keys)),
         tuple(sorted(unused)),
     )
 
 
-def export(log_keys: Mapping[str, bytes], record_keys: Iterable[bytes]) -> bytes:
+def export(log_keys: Mapping[str, Sequence[bytes]], record_keys: Iterable[bytes]) -> bytes:
     """The file that pins these public keys. Raises ConfigError for what `parse` would refuse."""
     tree = {
-        "log_keys": {prefix: keys.jwk(public) for prefix, public in log_keys.items()},
+        "log_keys": {prefix: _jwks(publics) for prefix, publics in log_keys.items()},
         "record_keys": [keys.jwk(public) for public in record_keys],
     }
     data = json.dumps(tree, indent=1, sort_keys=True).encode() + b"\n"
@@ -96,6 +97,20 @@ def _object(data: bytes, name: str) -> dict[str, Any]:
     if not isinstance(tree, dict):
         _refuse(name, "not an object")
     return tree
+
+
+def _jwks(publics: Sequence[bytes]) -> Any:
+    """One key as itself, so that who reads only such files reads it."""
+    jwks = [keys.jwk(public) for public in publics]
+    return jwks[0] if len(jwks) == 1 else jwks
+
+
+def _publics(jwks: Any, name: str, member: str) -> tuple[bytes, ...]:
+    if not isinstance(jwks, list):
+        return (_public(jwks, name, member),)
+    if not jwks:
+        _refuse(name, f"{member}: no key")
+    return tuple(_public(jwk, name, f"{member}[{place}]") for place, jwk in enumerate(jwks))
 
 
 def _public(jwk: Any, name: str, member: str) -> bytes:

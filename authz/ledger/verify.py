@@ -117,10 +117,10 @@ def _read_checkpoint(directory: Path, trust: Trust) -> tuple[notes.Checkpoint | 
         checkpoint = notes.parse(note)
     except ValueError as error:
         return None, Fault(str(error), file)
-    public = trust.log_key(checkpoint.log)
-    if public is None:
+    publics = trust.log_keys_of(checkpoint.log)
+    if not publics:
         return None, Fault(f"checkpoint: no key is pinned for {checkpoint.log}", file)
-    if not notes.signed_by(checkpoint, public):
+    if not notes.signed_by(checkpoint, *publics):
         return None, Fault("checkpoint: not signed by the pinned key of its log", file)
     return checkpoint, None
 

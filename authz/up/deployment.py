@@ -145,10 +145,10 @@ class Deployment:
         prefix = f"{settings.deployment}/{settings.worker}/"
         if not self.trust.exists():
             beside = self.trust.with_name(".trust.json")
-            beside.write_bytes(trust.export({prefix: log}, [record]))
+            beside.write_bytes(trust.export({prefix: [log]}, [record]))
             beside.replace(self.trust)
         pinned = trust.load(self.trust)
-        if pinned.log_key(f"{prefix}any") != log or record not in pinned.record_keys:
+        if log not in pinned.log_keys_of(f"{prefix}any") or record not in pinned.record_keys:
             raise StartFailed(
                 f"{self.trust} pins other keys than {settings.state}/keys has: what is recorded now could "
                 "not be verified. Put the old keys back, or move the whole state directory away to start anew"

@@ -133,7 +133,7 @@ def test_one_over_these_entries_in_another_log_s_name_is_not_of_this_one(epoch: 
 
 def test_the_key_of_a_worker_is_not_that_of_one_whose_name_begins_alike(epoch: Path) -> None:
     public = keys.public_key(ledgers.LOG_SEED)
-    narrow = Trust({"aegis.test/worker/": public, "aegis.test/worker-00/": public}, ())
+    narrow = Trust({"aegis.test/worker/": (public,), "aegis.test/worker-00/": (public,)}, ())
     assert "no key is pinned" in str(ledgers.check(epoch, 1, narrow).first_fault)
 
 
@@ -141,9 +141,11 @@ def test_the_longest_prefix_s_key_counts_and_no_other(epoch: Path) -> None:
     public = keys.public_key(ledgers.LOG_SEED)
     other = keys.public_key(ledgers.OTHER_SEED)
     assert not ledgers.check(
-        epoch, 1, Trust({"aegis.test/": public, f"{ledgers.WORKER}/": other}, ())
+        epoch, 1, Trust({"aegis.test/": (public,), f"{ledgers.WORKER}/": (other,)}, ())
     ).verified
-    assert ledgers.check(epoch, 1, Trust({"aegis.test/": other, f"{ledgers.WORKER}/": public}, ())).verified
+    assert ledgers.check(
+        epoch, 1, Trust({"aegis.test/": (other,), f"{ledgers.WORKER}/": (public,)}, ())
+    ).verified
 
 
 def test_one_taken_away_leaves_nothing_signed_below_level_3(epoch: Path) -> None:

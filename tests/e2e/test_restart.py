@@ -34,9 +34,9 @@ def second_worker(stack: Stack, directory: Path) -> tuple[Path, Path]:
 def trust_both(stack: Stack) -> None:
     """The verifier pins a log key for each worker; here both have the same."""
     pinned = trust.load(stack.deployment.trust)
-    (log_key,) = pinned.log_keys.values()
+    (log_keys,) = pinned.log_keys.values()
     prefixes = [f"{stack.deployment.settings.deployment}/worker-{number}/" for number in (0, 1)]
-    stack.deployment.trust.write_bytes(trust.export(dict.fromkeys(prefixes, log_key), pinned.record_keys))
+    stack.deployment.trust.write_bytes(trust.export(dict.fromkeys(prefixes, log_keys), pinned.record_keys))
 
 
 def start(stack: Stack, name: str, config: Path) -> None:

@@ -296,7 +296,7 @@ def test_keys_are_made_once_and_trust_is_what_pins_them(tmp_path: Path) -> None:
     assert exported.exit_code == 0
     pinned = trust.parse(exported.stdout.encode())
     record, log = (keys.public_key(keys.load(file)) for file in files[:2])
-    assert pinned == trust.Trust({"aegis.local/worker-0/": log}, (record,))
+    assert pinned == trust.Trust({"aegis.local/worker-0/": (log,)}, (record,))
     assert not any(seed.decode().strip() in exported.output + made.output for seed in stored)
 
 
@@ -309,7 +309,7 @@ def test_names_and_files_of_the_settings_are_used(tmp_path: Path) -> None:
     assert aegis("keys", "generate", "--config", config).exit_code == 0
     pinned = trust.parse(aegis("keys", "export-trust", "--config", config).stdout.encode())
     log = keys.public_key(keys.load(tmp_path / "other.key"))
-    assert pinned.log_keys == {"aegis.example.com/worker-7/": log}
+    assert pinned.log_keys == {"aegis.example.com/worker-7/": (log,)}
 
 
 def test_one_key_is_never_used_for_both(tmp_path: Path) -> None:

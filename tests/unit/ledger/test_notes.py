@@ -79,6 +79,24 @@ def test_a_wrong_signature_in_our_name_spoils_the_note() -> None:
     assert not notes.signed_by(notes.parse(NOTE.replace(LINE, wrong + LINE)), PUBLIC)
 
 
+def test_two_keys_sign_while_one_takes_over_and_either_is_enough() -> None:
+    new = b"\x08" * 32
+    found = notes.parse(notes.sign(LOG, 5, ROOT, SEED, new))
+    assert [line.key_id for line in found.signatures] == [
+        keys.key_id(LOG, keys.public_key(seed)) for seed in (SEED, new)
+    ]
+    assert notes.signed_by(found, PUBLIC)
+    assert notes.signed_by(found, keys.public_key(new))
+    assert notes.signed_by(notes.parse(NOTE), keys.public_key(new), PUBLIC)
+    assert not notes.signed_by(notes.parse(NOTE), keys.public_key(new))
+
+
+def test_a_wrong_signature_by_the_second_key_spoils_the_note_too() -> None:
+    new = b"\x08" * 32
+    wrong = notes.sign(LOG, 6, ROOT, new).partition(b"\n\n")[2]
+    assert not notes.signed_by(notes.parse(NOTE + wrong), PUBLIC, keys.public_key(new))
+
+
 def _spare_bits(note: bytes) -> bytes:
     """The same root in base64 whose unused bits are not zero."""
     root = base64.b64encode(ROOT).rstrip(b"=")

@@ -21,16 +21,24 @@ def test_the_published_keys_give_the_published_file() -> None:
     log, record = (
         keys.public_key(bytes.fromhex(expected[name])) for name in ("log_key_seed", "record_key_seed")
     )
-    data = trust.export({"aegis.example.com/worker-0/": log}, [record])
+    data = trust.export({"aegis.example.com/worker-0/": [log]}, [record])
     assert data == (VECTORS / "trust.json").read_bytes()
-    assert trust.load(VECTORS / "trust.json") == trust.Trust({"aegis.example.com/worker-0/": log}, (record,))
+    assert trust.load(VECTORS / "trust.json") == trust.Trust(
+        {"aegis.example.com/worker-0/": (log,)}, (record,)
+    )
 
 
 def test_the_longest_prefix_names_the_key() -> None:
-    pinned = trust.Trust({"a/": ONE, "a/worker-1/": TWO}, ())
-    assert pinned.log_key("a/worker-1/e") == TWO
-    assert pinned.log_key("a/worker-10/e") == ONE
-    assert pinned.log_key("b/worker-1/e") is None
+    pinned = trust.Trust({"a/": (ONE,), "a/worker-1/": (TWO,)}, ())
+    assert pinned.log_keys_of("a/worker-1/e") == (TWO,)
+    assert pinned.log_keys_of("a/worker-10/e") == (ONE,)
+    assert pinned.log_keys_of("b/worker-1/e") == ()
+
+
+def test_a_log_has_two_keys_while_one_takes_over() -> None:
+    data = trust.export({"a/b/": [ONE, TWO]}, [])
+    assert json.loads(data)["log_keys"]["a/b/"] == [keys.jwk(ONE), keys.jwk(TWO)]
+    assert trust.parse(data).log_keys_of("a/b/e") == (ONE, TWO)
 
 
 def test_what_a_later_version_pins_is_kept_as_unused() -> None:
@@ -54,6 +62,8 @@ GOOD: dict[str, Any] = {"log_keys": {"a/b/": JWK}, "record_keys": [JWK]}
         (GOOD | {"log_keys": {"": JWK}}, "log_keys: '' is not an origin prefix"),
         (GOOD | {"log_keys": {"a b/": JWK}}, "log_keys: 'a b/' is not an origin prefix"),
         (GOOD | {"log_keys": {"a/b/": None}}, r"log_keys\['a/b/'\]: not an Ed25519 JWK"),
+        (GOOD | {"log_keys": {"a/b/": []}}, r"log_keys\['a/b/'\]: no key"),
+        (GOOD | {"log_keys": {"a/b/": [JWK, [JWK]]}}, r"log_keys\['a/b/'\]\[1\]: not an Ed25519 JWK"),
         (GOOD | {"record_keys": [JWK, JWK | {"crv": "P-256"}]}, r"record_keys\[1\]: not an Ed25519 JWK"),
         (GOOD | {"record_keys": [JWK | {"d": "secret"}]}, r"record_keys\[0\]: a private key"),
     ],
@@ -87,4 +97,4 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 def test_nothing_is_exported_that_would_not_be_read() -> None:
     with pytest.raises(ConfigError):
-        trust.export({"no-slash": ONE}, [TWO])
+        trust.export({"no-slash": [ONE]}, [TWO])

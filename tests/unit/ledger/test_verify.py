@@ -173,7 +173,7 @@ def test_logs_of_different_workers_need_no_order(tmp_path: Path) -> None:
     ledgers.seal(other, log)
     assert "no key is pinned" in ledgers.found(tmp_path).what
     public = keys.public_key(ledgers.LOG_SEED)
-    pinned = Trust({"aegis.test/worker-1/": public} | ledgers.TRUST.log_keys, ledgers.TRUST.record_keys)
+    pinned = Trust({"aegis.test/worker-1/": (public,)} | ledgers.TRUST.log_keys, ledgers.TRUST.record_keys)
     assert ledgers.check(tmp_path, pinned=pinned).verified
 
 
