@@ -6,8 +6,9 @@
 
     python -m tests.collector SOCKET FILE             in a process of its own, for tests that kill it
 
-The process appends the body of every record to FILE, a line each, and syncs before it acknowledges. While a
-file FILE.die exists, it kills itself after it has synced and before it acknowledges, and takes the file away.
+The process appends the body of every record to FILE, a line each, and syncs before it acknowledges. A line
+that it was killed in is cut when it starts again. While a file FILE.die exists, it kills itself after it has
+synced and before it acknowledges, and takes the file away.
 """
 
 from __future__ import annotations
@@ -56,6 +57,16 @@ class Collector(logs_service_pb2_grpc.LogsServiceServicer):
         if answer is None:
             self._keep([record.body.string_value for record in records])
         return answer or pb.ExportLogsServiceResponse()
+
+
+class Forgetting(Collector):
+    """For long runs: it has nothing but what it was given to keep."""
+
+    async def Export(self, request: pb.ExportLogsServiceRequest, context: Any) -> Any:  # noqa: N802
+        answer = await super().Export(request, context)
+        self.requests.clear()
+        self.metadata.clear()
+        return answer
 
 
 def records_of(request: pb.ExportLogsServiceRequest) -> list[LogRecord]:
@@ -150,7 +161,8 @@ def once(bodies: list[str]) -> list[tuple[str, int]]:
 
 
 async def main(socket: str, file: str) -> None:
-    out = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    out = os.open(file, os.O_RDWR | os.O_APPEND | os.O_CREAT)
+    cut(out)
 
     def keep(bodies: list[str]) -> None:
         os.write(out, "".join(f"{body}\n" for body in bodies).encode())
@@ -159,8 +171,22 @@ async def main(socket: str, file: str) -> None:
             Path(f"{file}.die").unlink()
             os.kill(os.getpid(), signal.SIGKILL)
 
-    async with collecting(Path(socket), Collector(keep)):
+    async with collecting(Path(socket), Forgetting(keep)):
         await asyncio.Event().wait()
+
+
+def cut(out: int) -> None:
+    """Take away an unfinished last line: nobody was told that it is kept."""
+    size = end = os.fstat(out).st_size
+    while end:
+        start = max(0, end - 65_536)
+        found = os.pread(out, end - start, start).rfind(b"\n")
+        if found >= 0:
+            end = start + found + 1
+            break
+        end = start
+    if end < size:
+        os.ftruncate(out, end)
 
 
 if __name__ == "__main__":
