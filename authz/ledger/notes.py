@@ -20,8 +20,9 @@ from nacl.exceptions import BadSignatureError
 
 from authz.ledger import keys
 
-MAX_NOTE: Final = 65_536  # bytes
+MAX_NOTE: Final = 131_072  # bytes: sixteen signatures of the post-quantum kind fit
 MAX_SIGNATURES: Final = 64
+MAX_SIZE: Final = (1 << 63) - 1  # entries: what others keep sizes in
 _SIZE: Final = re.compile(r"0|[1-9][0-9]{0,18}")
 _NAME: Final = re.compile(r"[^\s+\x00-\x1f]{1,512}")
 _PREFIX: Final = "\u2014 "
@@ -53,7 +54,7 @@ def sign(log: str, size: int, root: bytes, *seeds: bytes) -> bytes:
 
     Raises ValueError for a name that no note can carry: what cannot be read back is never signed.
     """
-    if not is_name(log) or not _SIZE.fullmatch(str(size)) or len(root) != 32:
+    if not is_name(log) or not _is_size(str(size)) or len(root) != 32:
         raise ValueError(f"no checkpoint can say: {log!r}, {size}, a root of {len(root)} bytes")
     text = Checkpoint(log, size, root).signed_text()
     return text + b"\n" + b"".join(_line(log, text, seed) for seed in seeds)
@@ -81,12 +82,12 @@ def parse(note: bytes) -> Checkpoint:
     if len(lines) != 3:
         raise ValueError("checkpoint: not origin, size and root")
     origin, size, root = lines
-    if not is_name(origin) or not _SIZE.fullmatch(size):
+    if not is_name(origin) or not _is_size(size):
         raise ValueError("checkpoint: not an origin and a decimal size")
     rows = tail[:-1].split("\n")
     if len(rows) > MAX_SIGNATURES:
         raise ValueError("note: too many signatures")
-    return Checkpoint(origin, int(size), _base64(root, 32), tuple(map(_signature, rows)))
+    return Checkpoint(origin, int(size), base64(root, 32), tuple(map(_signature, rows)))
 
 
 def signed_by(checkpoint: Checkpoint, *publics: bytes) -> bool:
@@ -127,19 +128,23 @@ def verifies(public: bytes, signature: bytes, message: bytes) -> bool:
     return True
 
 
+def _is_size(text: str) -> bool:
+    return _SIZE.fullmatch(text) is not None and int(text) <= MAX_SIZE
+
+
 def _signature(row: str) -> Signature:
     if not row.startswith(_PREFIX):
         raise ValueError("note: a line that is no signature")
     name, _, encoded = row[len(_PREFIX) :].partition(" ")
     if not is_name(name):
         raise ValueError("note: a signature without a name")
-    data = _base64(encoded, None)
+    data = base64(encoded, None)
     if len(data) < 5:
         raise ValueError("note: a signature that is too short")
     return Signature(name, data[:4], data[4:])
 
 
-def _base64(text: str, size: int | None) -> bytes:
+def base64(text: str, size: int | None) -> bytes:
     """Standard base64 that prints back to `text`."""
     try:
         data = b64decode(text, validate=True)

@@ -1,79 +1,105 @@
-"""Proves that an entry is under a checkpoint: the way from its leaf to the signed root (EVIDENCE section 3).
+"""Proof files: the way from an entry's leaf to the signed root, made and checked (c2sp.org/tlog-proof).
 
     c2sp.org/tlog-proof@v1
+    extra <base64>                  only read: it is of others, nobody vouches for it
     index <n>
     <sibling hash, base64>          leaf upward, one a line
     <blank>
     <the checkpoint, verbatim>
 
-In: an epoch's directory, a signed note whose signature was checked. Out: the file's bytes. Called by the
-record stream. It hashes what is stored and never signs or returns a proof that does not lead to the root. A
-full segment is a whole subtree (65,536 entries), so its root is computed once and kept.
+`Proofs` makes them: in, an epoch's directory and a signed note whose signature was checked; out, the file's
+bytes. Called by the record stream and by `aegis proof`. It keeps what it has hashed, and never returns a
+proof that does not lead to the root. `parse` reads a file of anybody's: what is not in the one form is
+refused.
 """
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
 from pathlib import Path
 from typing import Final
 
-from authz.errors import IntegrityViolation
-from authz.ledger import files, merkle, notes
-from authz.ledger.journal import SEGMENT_ENTRIES, segment_name
+from msgspec import Struct
+
+from authz.ledger import merkle, notes
+from authz.ledger.tree import Tree
 
 HEADER: Final = "c2sp.org/tlog-proof@v1"
-MAX_ROOTS: Final = 16_384  # roots of full segments kept, 32 bytes each: a thousand million entries
+MAX_HASHES: Final = 64  # a tree of 2^64 leaves
+MAX_EXTRA: Final = 8192  # bytes of its line
+MAX_PROOF: Final = notes.MAX_NOTE + MAX_EXTRA + 64 * (MAX_HASHES + 2)  # bytes
+MAX_TREES: Final = 16  # logs whose tiles are kept, of at most 8 MiB each
+_INDEX: Final = re.compile(r"index (0|[1-9][0-9]{0,18})")
+
+
+class Proof(Struct, frozen=True):
+    """What a proof file says: entry `index` is under `checkpoint` by way of `siblings` (32 bytes each)."""
+
+    index: int
+    siblings: tuple[bytes, ...]
+    checkpoint: notes.Checkpoint
+
+    def check(self, entry: bytes) -> None:
+        """Raises ValueError unless `entry` is the one that is proved. Who signed the checkpoint is another
+        question.
+        """
+        size = self.checkpoint.size
+        root = merkle.root_from_inclusion(merkle.leaf_hash(entry), self.index, size, self.siblings)
+        if root != self.checkpoint.root:
+            raise ValueError("the proof does not lead from this entry to the root of its checkpoint")
+
+
+def write(index: int, siblings: list[bytes], note: bytes) -> bytes:
+    """The proof file."""
+    lines = [HEADER, f"index {index}", *(b64encode(sibling).decode() for sibling in siblings), "", ""]
+    return "\n".join(lines).encode() + note
+
+
+def parse(data: bytes) -> Proof:
+    """Raises ValueError, naming what is wrong."""
+    if len(data) > MAX_PROOF:
+        raise ValueError("proof: too long")
+    head, blank, note = data.partition(b"\n\n")
+    try:
+        header, *lines = head.decode("ascii").split("\n")
+    except UnicodeDecodeError:
+        raise ValueError("proof: not ASCII before its checkpoint") from None
+    if header != HEADER or not blank:
+        raise ValueError(f"proof: not a {HEADER}")
+    if lines and lines[0].startswith("extra "):
+        notes.base64(lines.pop(0).removeprefix("extra "), None)
+    index = _INDEX.fullmatch(lines[0]) if lines else None
+    if index is None:
+        raise ValueError("proof: no index where it belongs")
+    if len(lines) - 1 > MAX_HASHES:
+        raise ValueError("proof: too many hashes")
+    siblings = tuple(notes.base64(line, 32) for line in lines[1:])
+    return Proof(int(index[1]), siblings, notes.parse(note))
 
 
 class Proofs:
-    """One caller at a time. Reading a full segment for the first time takes about 0.1 s."""
+    """One caller at a time. Where no tiles are stored, the first proof of a log hashes all of its entries."""
 
-    def __init__(self, per_segment: int = SEGMENT_ENTRIES) -> None:
-        self._per_segment = per_segment
-        self._roots: dict[Path, bytes] = {}
+    def __init__(self) -> None:
+        self._trees: dict[Path, Tree] = {}
+
+    def tree(self, directory: Path, checkpoint: notes.Checkpoint) -> Tree:
+        """The tree under `checkpoint`, whose signature was checked. Raises IntegrityViolation if the stored
+        entries do not lead to its root, OSError.
+        """
+        tree = self._trees.pop(directory, None)
+        if tree is None or (tree.size, tree.root) != (checkpoint.size, checkpoint.root):
+            tree = Tree(directory, checkpoint.size, checkpoint.root, tree)
+        self._trees[directory] = tree
+        if len(self._trees) > MAX_TREES:
+            del self._trees[next(iter(self._trees))]
+        return tree
 
     def prove(self, directory: Path, seq: int, note: bytes) -> bytes:
-        """The proof for entry `seq` under the checkpoint `note`, which covers it. Raises IntegrityViolation
-        if the stored entries do not lead to its root, OSError.
+        """The proof file for entry `seq` under the checkpoint `note`. Raises IndexError if that does not
+        cover it, and as `tree`.
         """
-        checkpoint = notes.parse(note)
-        number, place = divmod(seq, self._per_segment)
-        leaves = self._leaves(directory, number, checkpoint.size)
-        last = (checkpoint.size - 1) // self._per_segment
-        roots = [
-            merkle.root(leaves) if other == number else self._root(directory, other, checkpoint.size)
-            for other in range(last + 1)
-        ]
-        proof = merkle.inclusion_proof(leaves, place) + merkle.inclusion_proof(roots, number)
-        if merkle.root_from_inclusion(leaves[place], seq, checkpoint.size, proof) != checkpoint.root:
-            what = f"the root over {checkpoint.size} entries is not the one that was signed"
-            raise IntegrityViolation(what, file=str(directory / "entries"), seq=seq)
-        lines = [HEADER, f"index {seq}", *(b64encode(sibling).decode() for sibling in proof), "", ""]
-        return "\n".join(lines).encode() + note
-
-    def _root(self, directory: Path, number: int, size: int) -> bytes:
-        """The root over segment `number`, as far as it lies below `size`."""
-        file = directory / "entries" / segment_name(number * SEGMENT_ENTRIES)
-        if file in self._roots:
-            return self._roots[file]
-        root = merkle.root(self._leaves(directory, number, size))
-        if size >= (number + 1) * self._per_segment:
-            if len(self._roots) >= MAX_ROOTS:
-                self._roots.pop(next(iter(self._roots)))
-            self._roots[file] = root
-        return root
-
-    def _leaves(self, directory: Path, number: int, size: int) -> list[bytes]:
-        """The leaf hashes of segment `number` below `size`. Raises IntegrityViolation if some are missing."""
-        wanted = min(self._per_segment, size - number * self._per_segment)
-        file = directory / "entries" / segment_name(number * SEGMENT_ENTRIES)
-        leaves: list[bytes] = []
-        with files.open_regular(file) as stream:
-            for line in files.lines(stream):
-                if len(leaves) == wanted or not line.endswith(b"\n"):
-                    break
-                leaves.append(merkle.leaf_hash(line[:-1]))
-        if len(leaves) < wanted:
-            seq = number * self._per_segment + len(leaves)
-            raise IntegrityViolation("the entry is missing", file=str(file), line=len(leaves) + 1, seq=seq)
-        return leaves
+        tree = self.tree(directory, notes.parse(note))
+        tree.entry(seq)  # a proof of what is not there any more is worth nothing
+        return write(seq, tree.inclusion_proof(seq), note)

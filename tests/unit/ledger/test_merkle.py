@@ -44,14 +44,18 @@ def test_the_published_proof_is_ours_and_leads_to_the_published_root() -> None:
     found = [merkle.leaf_hash(entry) for entry in golden.ENTRIES]
     checkpoint = notes.parse(golden.NOTE)
     assert merkle.root(found) == checkpoint.root
-    assert merkle.inclusion_proof(found, golden.INDEX) == golden.PROOF
+    assert merkle.inclusion_proof(golden.INDEX, 5, merkle.nodes(found)) == golden.PROOF
     leaf = found[golden.INDEX]
     assert merkle.root_from_inclusion(leaf, golden.INDEX, checkpoint.size, golden.PROOF) == checkpoint.root
 
 
-@pytest.mark.parametrize("size", range(34))
+@pytest.mark.parametrize("size", [*range(34), 255, 256, 257, 511, 512, 513, 700])
 def test_the_root_is_the_definition_s_at_every_size(size: int) -> None:
     assert merkle.root(leaves(size)) == by_definition(leaves(size))
+    tree = merkle.CompactRange()
+    tree.extend(leaves(size)[:3])
+    tree.extend(leaves(size)[3:])
+    assert (tree.size, tree.root()) == (size, by_definition(leaves(size)))
 
 
 @pytest.mark.parametrize("size", range(1, 20))
@@ -59,7 +63,7 @@ def test_every_leaf_has_a_proof_and_it_is_of_no_other_place(size: int) -> None:
     all_leaves = leaves(size)
     root = merkle.root(all_leaves)
     for index in range(size):
-        proof = merkle.inclusion_proof(all_leaves, index)
+        proof = merkle.inclusion_proof(index, size, merkle.nodes(all_leaves))
         assert merkle.root_from_inclusion(all_leaves[index], index, size, proof) == root
         for other in range(size):
             if other != index:
@@ -77,7 +81,7 @@ def _leads(leaf: bytes, index: int, size: int, proof: list[bytes], root: bytes) 
 def test_a_bent_proof_leads_elsewhere(size: int, data: st.DataObject) -> None:
     all_leaves = leaves(size)
     index = data.draw(st.integers(0, size - 1))
-    proof = merkle.inclusion_proof(all_leaves, index)
+    proof = merkle.inclusion_proof(index, size, merkle.nodes(all_leaves))
     root = merkle.root(all_leaves)
     assert not _leads(all_leaves[index], index, size, [*proof, bytes(32)], root)
     assert not _leads(merkle.leaf_hash(b"other"), index, size, proof, root)
@@ -91,7 +95,7 @@ def test_a_bent_proof_leads_elsewhere(size: int, data: st.DataObject) -> None:
 @pytest.mark.parametrize(("index", "size"), [(0, 0), (-1, 3), (3, 3)])
 def test_there_is_no_proof_for_a_leaf_outside_of_the_tree(index: int, size: int) -> None:
     with pytest.raises(IndexError):
-        merkle.inclusion_proof(leaves(size), index)
+        merkle.inclusion_proof(index, size, merkle.nodes(leaves(size)))
     with pytest.raises(ValueError, match="no leaf"):
         merkle.root_from_inclusion(bytes(32), index, size, [])
 
@@ -125,3 +129,59 @@ def test_a_copy_grows_apart() -> None:
     twin = tree.copy()
     twin.append(bytes(32))
     assert tree.root() == merkle.root(leaves(3)) != twin.root()
+
+
+def _subproof(old: int, leaves: list[bytes], known: bool) -> list[bytes]:
+    """RFC 6962 section 2.1.2, word for word."""
+    if old == len(leaves):
+        return [] if known else [by_definition(leaves)]
+    k = 1
+    while 2 * k < len(leaves):
+        k *= 2
+    if old <= k:
+        return [*_subproof(old, leaves[:k], known), by_definition(leaves[k:])]
+    return [*_subproof(old - k, leaves[k:], False), by_definition(leaves[:k])]
+
+
+@pytest.mark.parametrize("size", [*range(1, 20), 64, 65])
+def test_a_tree_goes_on_from_each_of_its_beginnings_and_from_nothing_else(size: int) -> None:
+    roots = [merkle.root(leaves(count)) for count in range(size + 1)]
+    for old in range(1, size + 1):
+        proof = merkle.consistency_proof(old, size, merkle.nodes(leaves(size)))
+        assert proof == _subproof(old, leaves(size), True)
+        assert merkle.consistent(old, roots[old], size, roots[size], proof)
+        assert not merkle.consistent(old, roots[old - 1], size, roots[size], proof)
+        assert not merkle.consistent(old - 1, roots[old], size, roots[size], proof)
+        assert old == size or not merkle.consistent(old + 1, roots[old], size, roots[size], proof)
+        assert old == size or not merkle.consistent(old, roots[old], size, roots[size - 1], proof)
+
+
+@given(st.integers(2, 40), st.data())
+def test_a_bent_consistency_proof_shows_nothing(size: int, data: st.DataObject) -> None:
+    old = data.draw(st.integers(1, size - 1))
+    roots = merkle.root(leaves(old)), merkle.root(leaves(size))
+    proof = merkle.consistency_proof(old, size, merkle.nodes(leaves(size)))
+    where = data.draw(st.integers(0, len(proof) - 1))
+    for bent in (
+        [*proof, bytes(32)],
+        proof[:-1],
+        [],
+        [*proof[:where], merkle.leaf_hash(proof[where]), *proof[where + 1 :]],
+    ):
+        assert not merkle.consistent(old, roots[0], size, roots[1], bent)
+
+
+def test_an_empty_tree_is_the_beginning_of_every_tree() -> None:
+    root = merkle.root(leaves(5))
+    assert merkle.consistency_proof(0, 5, merkle.nodes(leaves(5))) == []
+    assert merkle.consistent(0, merkle.EMPTY_HASH, 5, root, [])
+    assert not merkle.consistent(0, root, 5, root, [])
+    assert not merkle.consistent(0, merkle.EMPTY_HASH, 5, root, [bytes(32)])
+
+
+@pytest.mark.parametrize("old", [-1, 6])
+def test_no_tree_goes_on_from_a_larger_one(old: int) -> None:
+    root = merkle.root(leaves(5))
+    with pytest.raises(IndexError, match="no tree"):
+        merkle.consistency_proof(old, 5, merkle.nodes(leaves(5)))
+    assert not merkle.consistent(old, root, 5, root, [bytes(32)])

@@ -123,6 +123,7 @@ BENT = {
     "underscore": NOTE.replace(b"\n5\n", b"\n5_0\n"),
     "no size": NOTE.replace(b"\n5\n", b"\n\n"),
     "a size beyond 19 digits": NOTE.replace(b"\n5\n", b"\n" + b"5" * 20 + b"\n"),
+    "a size beyond 63 bits": NOTE.replace(b"\n5\n", b"\n9223372036854775808\n"),
     "another digit five": NOTE.replace(b"\n5\n", "\n٥\n".encode()),
     "extension line": NOTE.replace(b"\n\n", b"\nextension\n\n"),
     "space in the name": NOTE.replace(b"aegis.test", b"aegis test"),
@@ -156,7 +157,14 @@ def test_a_name_that_no_note_can_carry_is_never_signed(log: str) -> None:
         notes.sign(log, 5, ROOT, SEED)
 
 
-@pytest.mark.parametrize(("size", "root"), [(-1, ROOT), (10**19, ROOT), (5, ROOT[:31])])
+def test_sixteen_signatures_of_the_longest_kind_fit() -> None:
+    """C2SP signed-note: post-quantum ones take nearly 5 kB, and a reader must take at least 16 lines."""
+    stranger = b"\xe2\x80\x94 w%d.example/w " + base64.b64encode(bytes(5000)) + b"\n"
+    found = notes.parse(NOTE + b"".join(stranger % number for number in range(15)))
+    assert len(found.signatures) == 16
+
+
+@pytest.mark.parametrize(("size", "root"), [(-1, ROOT), (1 << 63, ROOT), (5, ROOT[:31])])
 def test_no_such_size_or_root_is_ever_signed(size: int, root: bytes) -> None:
     with pytest.raises(ValueError, match="no checkpoint"):
         notes.sign(LOG, size, root, SEED)
