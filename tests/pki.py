@@ -80,6 +80,18 @@ class Authority:
             builder = builder.add_extension(names, critical=False)
         return Certificate(self._directory, name, builder.sign(self._key, hashes.SHA256()), key)
 
+    def sign_for_time_stamps(self, name: str) -> Certificate:
+        """What a time-stamping authority signs with (RFC 3161 section 2.3); valid since two hours."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        now = datetime.now(UTC)
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        builder = _builder(self._name, subject, key, now - 2 * _HOUR, now + _HOUR)
+        builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        builder = builder.add_extension(_usage(sign=False), critical=True)
+        only = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.TIME_STAMPING])
+        builder = builder.add_extension(only, critical=True)
+        return Certificate(self._directory, name, builder.sign(self._key, hashes.SHA256()), key)
+
 
 def client_context(authority: Authority, own: Certificate | None) -> ssl.SSLContext:
     """What a client needs to speak (m)TLS with whoever `authority` signed for."""

@@ -23,7 +23,7 @@ from rich.text import Text
 from authz.config import Settings
 from authz.config_file import load
 from authz.errors import AegisError, ConfigError, IntegrityViolation
-from authz.ledger import form, notes, reader, trust
+from authz.ledger import anchors, form, notes, reader, trust
 from authz.ledger import keys as key_files
 from authz.ledger import verify as verifier
 from authz.ledger.attestation import Attestations
@@ -75,12 +75,25 @@ def verify(
         bool,
         typer.Option("--sealed", help="Nothing is verified that no checkpoint covers: for copies at rest."),
     ] = False,
+    given: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--anchors", help="Checkpoints and time stamps that others outside hold: directory or file."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Verify a ledger from its bytes on disk: exit status 0 verified, 1 not verified, 2 could not run."""
     with explained():
         pinned = trust.load(trust_file)
-        found = verifier.verify(path, pinned, level, sealed=sealed, processes=len(os.sched_getaffinity(0)))
+        found = verifier.verify(
+            path,
+            pinned,
+            level,
+            sealed=sealed,
+            processes=len(os.sched_getaffinity(0)),
+            given=anchors.read(given or (), pinned),
+        )
     with _to_a_reader():
         if as_json:
             typer.echo(json.dumps(msgspec.to_builtins(found), indent=1))
@@ -132,6 +145,9 @@ def _describe_log(log: LogReport) -> Iterator[str]:
         yield f"fault: {log.fault}"
     elif log.torn_bytes:
         yield f"an incomplete last line of {log.torn_bytes} bytes: an unfinished write, not an entry"
+    for anchor in log.anchors:
+        proven = f"there before {anchor.time}, says a {anchor.by}" if anchor.by else "no date"
+        yield f"anchored outside: the first {anchor.size:,} entries: {proven}"
     for gap in log.gaps:
         yield f"gap: {gap.old_log} after its first {gap.good_entries:,} entries: {gap.why}"
     if log.gap_count > len(log.gaps):

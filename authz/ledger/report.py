@@ -5,13 +5,14 @@ A report says as plainly what was not checked as what was.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from msgspec import Struct
 
 EXPOSURE: Final = "no outside anchor: everything could be rewritten by the holder of the keys"
+NO_ANCHORS: Final = "witnesses, time stamps and other outside anchors: none were given"
 NEVER_CHECKED: Final = (
-    "witnesses, time stamps and other outside anchors",
     "completeness: logs that are not here, requests that were never recorded",
     "disclosures, and whether what an entry says is true",
 )
@@ -53,6 +54,18 @@ class Gap(Struct, frozen=True):
     why: str
 
 
+class Dated(Struct, frozen=True):
+    """Somebody outside had seen `size` entries; `by` whose word they were there before `time` (`at` in Unix
+    seconds). Without `by` there is no date.
+    """
+
+    size: int
+    by: str
+    time: str
+    at: float
+    file: str
+
+
 class LogReport(Struct, frozen=True):
     """One epoch. `sealed` of its `entries` are under its checkpoint; `root` (hex) is over all of them.
 
@@ -70,10 +83,16 @@ class LogReport(Struct, frozen=True):
     gap_count: int
     fault: Fault | None
     not_checked: tuple[str, ...]
+    anchors: tuple[Dated, ...] = ()
 
     @property
     def unsealed(self) -> int:
         return max(0, self.entries - self.sealed)
+
+    @property
+    def anchored(self) -> int:
+        """How many of the entries somebody outside has seen."""
+        return max((anchor.size for anchor in self.anchors), default=0)
 
 
 class Report(Struct, frozen=True):
@@ -85,3 +104,18 @@ class Report(Struct, frozen=True):
     logs: tuple[LogReport, ...]
     not_checked: tuple[str, ...]
     exposure: str = EXPOSURE
+
+
+def exposure(logs: Iterable[LogReport], now: float) -> str:
+    """The tail-exposure window at `now` (Unix seconds): what came after each log's last outside anchor."""
+    logs = list(logs)
+    if not any(log.anchors for log in logs):
+        return EXPOSURE
+    exposed = [log for log in logs if log.entries > log.anchored]
+    if not exposed:
+        return "none: every entry is under an outside anchor"
+    behind = sum(log.entries - log.anchored for log in exposed)
+    dates = [max((anchor.at for anchor in log.anchors), default=0.0) for log in exposed]
+    since = f"{max(0.0, now - min(dates)):.0f} s since the last dated one" if all(dates) else "undated"
+    tail = f"{behind:,} entries after the last outside anchor of their log ({since})"
+    return f"{tail} could be rewritten by the holder of the keys"

@@ -1,10 +1,12 @@
 """Which keys a verifier believes: `trust.json` (EVIDENCE section 9). Nothing in a ledger can add to it.
 
-    {"log_keys": {"<deployment>/<worker>/": JWK or [JWK, ...], ...}, "record_keys": [JWK, ...]}
+    {"log_keys": {"<deployment>/<worker>/": JWK or [JWK, ...], ...}, "record_keys": [JWK, ...],
+     "witnesses": ["witness w1 <vkey>", ..., "quorum w1"], "tsa_roots": [PEM, ...]}
 
 Every epoch is a log of its own name, so a log key is pinned for the part before the epoch; the longest prefix
-counts; it has several keys once one has taken over from another. Parsing is strict: a verifier that believes
-less, or more, than was meant says what it could not read.
+counts; it has several keys once one has taken over from another. `witnesses` are the lines of a policy
+(`quorum.py`), `tsa_roots` the certificates of who vouches for time-stamping authorities: without them no date
+counts. Parsing is strict: a verifier that believes less, or more, than was meant says what it could not read.
 """
 
 from __future__ import annotations
@@ -15,13 +17,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
+from cryptography import x509
 from msgspec import Struct
 
 from authz.errors import ConfigError
-from authz.ledger import keys
+from authz.ledger import keys, quorum, timestamps
+from authz.ledger.quorum import Policy
 
 MAX_TRUST: Final = 1 << 20  # bytes
-LATER: Final = frozenset(("witnesses", "tsa_roots", "package_keys"))  # named by the format, not used yet
+MEMBERS: Final = frozenset(("log_keys", "record_keys", "witnesses", "tsa_roots"))
+LATER: Final = frozenset(("package_keys",))  # named by the format, not used yet
 _PREFIX: Final = re.compile(r"[^\s+]{1,511}/")
 
 
@@ -31,6 +36,8 @@ class Trust(Struct, frozen=True):
     log_keys: dict[str, tuple[bytes, ...]]
     record_keys: tuple[bytes, ...]
     unused: tuple[str, ...] = ()
+    witnesses: Policy | None = None
+    tsa_roots: tuple[x509.Certificate, ...] = ()
 
     def log_keys_of(self, log: str) -> tuple[bytes, ...]:
         """The keys of which one must have signed each checkpoint of `log`; none if none is pinned."""
@@ -51,7 +58,7 @@ def load(path: Path) -> Trust:
 def parse(data: bytes, name: str = "trust.json") -> Trust:
     """Raises ConfigError, calling the file `name`."""
     tree = _object(data, name)
-    unused = tree.keys() - {"log_keys", "record_keys"}
+    unused = tree.keys() - MEMBERS
     if strangers := unused - LATER:
         _refuse(name, f"{min(strangers)!r} is no member of it")
     log_keys, record_keys = tree.get("log_keys"), tree.get("record_keys")
@@ -66,18 +73,54 @@ def parse(data: bytes, name: str = "trust.json") -> Trust:
         {prefix: _publics(jwks, name, f"log_keys[{prefix!r}]") for prefix, jwks in log_keys.items()},
         tuple(_public(jwk, name, f"record_keys[{place}]") for place, jwk in enumerate(record_keys)),
         tuple(sorted(unused)),
+        _witnesses(tree, name),
+        _tsa_roots(tree, name),
     )
 
 
-def export(log_keys: Mapping[str, Sequence[bytes]], record_keys: Iterable[bytes]) -> bytes:
+def export(
+    log_keys: Mapping[str, Sequence[bytes]],
+    record_keys: Iterable[bytes],
+    *,
+    witnesses: Policy | None = None,
+    tsa_roots: Iterable[x509.Certificate] = (),
+) -> bytes:
     """The file that pins these public keys. Raises ConfigError for what `parse` would refuse."""
-    tree = {
+    tree: dict[str, Any] = {
         "log_keys": {prefix: _jwks(publics) for prefix, publics in log_keys.items()},
         "record_keys": [keys.jwk(public) for public in record_keys],
     }
+    if witnesses:
+        tree["witnesses"] = witnesses.lines()
+    if roots := [timestamps.print_root(root) for root in tsa_roots]:
+        tree["tsa_roots"] = roots
     data = json.dumps(tree, indent=1, sort_keys=True).encode() + b"\n"
     parse(data)
     return data
+
+
+def _witnesses(tree: dict[str, Any], name: str) -> Policy | None:
+    if "witnesses" not in tree:
+        return None
+    try:
+        return quorum.parse("\n".join(_texts(tree["witnesses"])).encode())
+    except ValueError as error:
+        _refuse(name, f"witnesses: {error}")
+
+
+def _tsa_roots(tree: dict[str, Any], name: str) -> tuple[x509.Certificate, ...]:
+    if "tsa_roots" not in tree:
+        return ()
+    try:
+        return timestamps.read_roots("\n".join(_texts(tree["tsa_roots"])).encode())
+    except ValueError as error:
+        _refuse(name, f"tsa_roots: {error}")
+
+
+def _texts(value: Any) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
+        raise ValueError("not an array of strings")
+    return value
 
 
 def _object(data: bytes, name: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ line as an unfinished write.
 from __future__ import annotations
 
 import errno
+import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -23,51 +24,29 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Final
 
-from msgspec import Struct
-
 from authz.ledger import files, merkle, notes, segment
-from authz.ledger.epochs import Epochs, Extent, Opening, read_opening
+from authz.ledger.anchors import Given
+from authz.ledger.epochs import Epochs, Opening, read_opening
 from authz.ledger.journal import SEGMENT_ENTRIES
-from authz.ledger.report import BY_LEVEL, NEVER_CHECKED, Fault, Gap, LogReport, Report
+from authz.ledger.judging import NONE_GIVEN, Plan, Whole, absent, judge
+from authz.ledger.report import BY_LEVEL, NEVER_CHECKED, NO_ANCHORS, Fault, Report, exposure
 from authz.ledger.trust import Trust
 
 PARALLEL_FROM: Final = 16 << 20  # bytes of entries from which on starting processes pays
 
 
-class Plan(Struct, frozen=True):
-    """One log before its entries are walked: what its other files say."""
-
-    place: files.Place
-    listing: files.Listing
-    opening: Opening
-    checkpoint: notes.Checkpoint | None
-    checkpoint_fault: Fault | None
-
-    @property
-    def log(self) -> str:
-        """The name every entry must carry; "" if neither checkpoint nor first entry gives one."""
-        return self.checkpoint.log if self.checkpoint else self.opening.log
-
-
-class Whole(Struct):
-    """A log's segments put together, up to the first fault. `roots` are 32 bytes by size."""
-
-    tree: merkle.CompactRange
-    roots: dict[int, bytes]
-    tip: str = merkle.EMPTY_HASH_HEX
-    closed: bool = False
-    torn_bytes: int = 0
-    gaps: tuple[Gap, ...] = ()
-    gap_count: int = 0
-    fault: Fault | None = None
-
-    @property
-    def extent(self) -> Extent:
-        return Extent(self.tree.size, self.torn_bytes, self.roots, self.fault is None)
-
-
-def verify(path: Path, trust: Trust, level: int = 3, *, sealed: bool = False, processes: int = 1) -> Report:
-    """Judge every log at or below `path`, its segments in up to `processes` processes.
+def verify(
+    path: Path,
+    trust: Trust,
+    level: int = 3,
+    *,
+    sealed: bool = False,
+    processes: int = 1,
+    given: Given = NONE_GIVEN,
+    now: float | None = None,
+) -> Report:
+    """Judge every log at or below `path`, its segments in up to `processes` processes, also against what was
+    `given` of others outside; `now` (Unix seconds) is what the exposure counts to.
 
     `sealed` is for a copy at rest: an entry that no checkpoint covers, and a log whose predecessor is not
     here, are faults, since then more may have been there.
@@ -79,21 +58,27 @@ def verify(path: Path, trust: Trust, level: int = 3, *, sealed: bool = False, pr
         raise FileNotFoundError(errno.ENOENT, "no log here: no directory holds `entries`", str(path))
     plans = [_plan(place, trust) for place in places]
     epochs = Epochs([plan.opening for plan in plans] if level > 1 else [])
-    tasks = [_tasks(plan, epochs, trust, level) for plan in plans]
+    tasks = [_tasks(plan, epochs, trust, level, given) for plan in plans]
     walks = _walks([task for share in tasks for task in share], processes)
     wholes = [_together(plan, islice(walks, len(share))) for plan, share in zip(plans, tasks, strict=True)]
     extents = {plan.log: whole.extent for plan, whole in zip(plans, wholes, strict=True)}
     logs = tuple(
-        _judge(plan, whole, epochs, extents, level, sealed) for plan, whole in zip(plans, wholes, strict=True)
+        judge(plan, whole, epochs, extents, level, sealed, given)
+        for plan, whole in zip(plans, wholes, strict=True)
     )
-    first = next((log.fault for log in logs if log.fault), None)
+    missing, elsewhere = absent(given, plans)
+    faults = [log.fault for log in logs if log.fault] + [*given.faults, *missing]
     unchecked = (
         *BY_LEVEL[level],
+        *(() if given.anchors or given.faults else (NO_ANCHORS,)),
         *NEVER_CHECKED,
+        *given.unused,
+        *elsewhere,
         *(f"{name} of the trust file: not used by this version" for name in trust.unused),
         *(f"{link}: a symbolic link, not followed" for link in links),
     )
-    return Report(first is None, level, first, logs, unchecked)
+    window = exposure(logs, time.time() if now is None else now)
+    return Report(not faults, level, faults[0] if faults else None, logs, unchecked, window)
 
 
 # -- before the walk: checkpoint and openings
@@ -128,8 +113,8 @@ def _read_checkpoint(directory: Path, trust: Trust) -> tuple[notes.Checkpoint | 
 # -- the walk
 
 
-def _tasks(plan: Plan, epochs: Epochs, trust: Trust, level: int) -> list[segment.Task]:
-    sizes = {plan.checkpoint.size} if plan.checkpoint else set()
+def _tasks(plan: Plan, epochs: Epochs, trust: Trust, level: int, given: Given) -> list[segment.Task]:
+    sizes = given.sizes(plan.log) | ({plan.checkpoint.size} if plan.checkpoint else set())
     sizes.update(epochs.cuts(plan.log))
     last = len(plan.listing.files) - 1
     return [
@@ -187,93 +172,3 @@ def _add(whole: Whole, walked: segment.Walked) -> None:
     whole.gaps = (whole.gaps + walked.gaps)[: segment.MAX_GAPS]
     whole.gap_count += walked.gap_count
     whole.fault = walked.fault
-
-
-# -- after the walk: what belongs together
-
-
-def _judge(
-    plan: Plan, whole: Whole, epochs: Epochs, extents: dict[str, Extent], level: int, sealed: bool
-) -> LogReport:
-    fault = (
-        whole.fault
-        or plan.checkpoint_fault
-        or _against_checkpoint(plan, whole, level)
-        or _against_directory(plan)
-        or _torn(plan, whole, epochs)
-    )
-    unchecked = _unchecked(plan)
-    if level > 1:
-        claim, unable = epochs.claim(plan.opening, extents)
-        fault = fault or epochs.twin(plan.opening) or claim
-        unchecked += [unable] if unable else []
-        if sealed and unable:
-            fault = fault or Fault(unable, str(plan.place.path))
-    if sealed:
-        fault = fault or _uncovered(plan, whole)
-    return LogReport(
-        log=plan.log,
-        directory=str(plan.place.path),
-        entries=whole.tree.size,
-        sealed=plan.checkpoint.size if plan.checkpoint else 0,
-        root=whole.tree.root().hex(),
-        closed=whole.closed,
-        torn_bytes=whole.torn_bytes,
-        gaps=whole.gaps,
-        gap_count=whole.gap_count,
-        fault=fault,
-        not_checked=tuple(unchecked),
-    )
-
-
-def _end(plan: Plan, whole: Whole, what: str) -> Fault:
-    """A fault at the place where the next entry would be."""
-    file = plan.listing.files[-1] if plan.listing.files else plan.place.path / "entries"
-    line = whole.tree.size - SEGMENT_ENTRIES * max(0, len(plan.listing.files) - 1) + 1
-    return Fault(what, str(file), line, whole.tree.size)
-
-
-def _against_checkpoint(plan: Plan, whole: Whole, level: int) -> Fault | None:
-    checkpoint, file = plan.checkpoint, str(plan.place.path / "checkpoint")
-    if checkpoint is None:
-        if level < 3 and whole.tree.size:
-            return Fault(f"missing: at level {level} nothing else is signed", file)
-        return None
-    if checkpoint.size > whole.tree.size:
-        return _end(plan, whole, f"the log ends here, but its checkpoint covers {checkpoint.size} entries")
-    if whole.roots[checkpoint.size] != checkpoint.root:
-        return Fault(f"its root is not that of the first {checkpoint.size} entries on disk", file)
-    if plan.opening.log not in ("", checkpoint.log):
-        return Fault("it is of another log than the entries", file)
-    return None
-
-
-def _uncovered(plan: Plan, whole: Whole) -> Fault | None:
-    covered = plan.checkpoint.size if plan.checkpoint else 0
-    if covered >= whole.tree.size:
-        return None
-    return Fault(f"from seq {covered} on no checkpoint covers what is here", str(plan.place.path), 0, covered)
-
-
-def _against_directory(plan: Plan) -> Fault | None:
-    """In a tree, `<worker>/<epoch>` are the last parts of the log's name. A single log may lie anywhere."""
-    names = plan.place.below[-2:]
-    if not plan.log or not names or tuple(plan.log.split("/")[-len(names) :]) == names:
-        return None
-    return Fault(f"the directory is not where {plan.log} belongs", str(plan.place.path))
-
-
-def _torn(plan: Plan, whole: Whole, epochs: Epochs) -> Fault | None:
-    why = epochs.torn(plan.log, whole.extent)
-    return _end(plan, whole, why) if why else None
-
-
-def _unchecked(plan: Plan) -> list[str]:
-    """What lies in the log's directory and is not looked at."""
-    found = [f"entries/{name}" for name in plan.listing.others]
-    found += [f"{name}: no part of this log" for name in files.strangers(plan.place.path)]
-    if (plan.place.path / "tile").exists():
-        found.append("tile/: hash tiles")
-    if plan.checkpoint and len(plan.checkpoint.signatures) > 1:
-        found.append(f"{len(plan.checkpoint.signatures) - 1} more signatures under the checkpoint")
-    return found

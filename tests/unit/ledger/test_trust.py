@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from authz.errors import ConfigError
-from authz.ledger import keys, trust
+from authz.ledger import keys, quorum, trust
+from authz.ledger.cosignatures import Witness
+from tests.pki import Authority
 
 VECTORS = Path(__file__).parents[2] / "vectors" / "ledger"
 ONE, TWO = keys.public_key(b"\x01" * 32), keys.public_key(b"\x02" * 32)
@@ -42,8 +44,21 @@ def test_a_log_has_two_keys_while_one_takes_over() -> None:
 
 
 def test_what_a_later_version_pins_is_kept_as_unused() -> None:
-    tree = {"log_keys": {}, "record_keys": [], "witnesses": [], "tsa_roots": [1]}
-    assert trust.parse(json.dumps(tree).encode()).unused == ("tsa_roots", "witnesses")
+    tree = {"log_keys": {}, "record_keys": [], "package_keys": [1]}
+    assert trust.parse(json.dumps(tree).encode()).unused == ("package_keys",)
+
+
+def test_witnesses_and_roots_are_written_as_they_are_read(tmp_path: Path) -> None:
+    root = Authority(tmp_path).own.value
+    witness = Witness("witness.example.net/w1", TWO)
+    policy = quorum.parse(f"witness w1 {witness.vkey}\ngroup any-one any w1\nquorum any-one".encode())
+    data = trust.export({"a/b/": [ONE]}, [ONE], witnesses=policy, tsa_roots=[root])
+    read = trust.parse(data)
+    assert (read.witnesses, read.tsa_roots) == (policy, (root,))
+
+
+def test_what_was_pinned_before_there_were_witnesses_is_written_as_before() -> None:
+    assert b"witnesses" not in trust.export({"a/b/": [ONE]}, [ONE])
 
 
 GOOD: dict[str, Any] = {"log_keys": {"a/b/": JWK}, "record_keys": [JWK]}
@@ -66,6 +81,12 @@ GOOD: dict[str, Any] = {"log_keys": {"a/b/": JWK}, "record_keys": [JWK]}
         (GOOD | {"log_keys": {"a/b/": [JWK, [JWK]]}}, r"log_keys\['a/b/'\]\[1\]: not an Ed25519 JWK"),
         (GOOD | {"record_keys": [JWK, JWK | {"crv": "P-256"}]}, r"record_keys\[1\]: not an Ed25519 JWK"),
         (GOOD | {"record_keys": [JWK | {"d": "secret"}]}, r"record_keys\[0\]: a private key"),
+        (GOOD | {"witnesses": "quorum w"}, "witnesses: not an array of strings"),
+        (GOOD | {"witnesses": []}, "witnesses: no quorum line"),
+        (GOOD | {"witnesses": ["quorum w"]}, "witnesses: line 1: w is not defined above"),
+        (GOOD | {"tsa_roots": [1]}, "tsa_roots: not an array of strings"),
+        (GOOD | {"tsa_roots": []}, "tsa_roots: "),
+        (GOOD | {"tsa_roots": ["no certificate"]}, "tsa_roots: "),
     ],
 )
 def test_a_wrong_file_is_refused_by_name_and_member(tree: Any, names: str) -> None:
