@@ -24,6 +24,7 @@ import uuid_utils
 
 from authz import __version__
 from authz.config import Settings
+from authz.controls.redaction import Redaction
 from authz.identity.jwks import open_keys
 from authz.identity.jwt import Identifier
 from authz.identity.sources import SourceTags
@@ -186,6 +187,7 @@ class Worker:
             reply_after=settings.ledger.reply_after,
             observer=observer,
             source_tag=SourceTags(key_files.ensure(settings.path(settings.identity.source_key))).tag,
+            redaction=Redaction(settings.redaction),
         )
         return Service(settings, authorizer, self.metrics, self.ledger.count_refusal)
 

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from authz.config_evidence import Redaction
 from authz.config_exporters import Exporters
+from authz.config_section import Section as _Section
 from authz.values import Assurance
 
 _PINNED = re.compile(
@@ -77,10 +79,6 @@ def _correlation_header(name: str) -> str:
 
 
 CorrelationHeader = Annotated[str, AfterValidator(_correlation_header)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
 
 
 def _pinned(text: str) -> str:
@@ -433,6 +431,7 @@ class Settings(_Section):
     policy: Policy = Policy()
     ledger: Ledger = Ledger()
     outcomes: Outcomes = Outcomes()
+    redaction: Redaction = Redaction()
     reply: Reply = Reply()
     telemetry: Telemetry = Telemetry()
     follower: Follower = Follower()

@@ -6,7 +6,9 @@ import re
 from pathlib import Path
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
+
+from authz.config_section import Section as _Section
 
 # S4's table of SIEM columns. What is not named here keeps its own name.
 S4_COLUMNS: Final = {
@@ -19,10 +21,6 @@ S4_COLUMNS: Final = {
 }
 _ENDPOINT: Final = re.compile(r"unix:[^\s]+|(?:[^][:\s/]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
 _LOOPBACK: Final = re.compile(r"(?:localhost|127(?:\.[0-9]{1,3}){3}|\[::1\]):[0-9]+")
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
 
 
 class FilesExport(_Section):

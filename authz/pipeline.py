@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 import structlog
 
+from authz.controls.redaction import PLAIN, Redaction
 from authz.controls.rule import rule
 from authz.errors import Denied, EvidenceUnavailable
 from authz.record import decision_members
@@ -104,6 +105,7 @@ class Authorizer:
         reply_after: str,
         observer: Observer,
         source_tag: Callable[[str], str] = lambda address: "",
+        redaction: Redaction = PLAIN,
     ) -> None:
         self._identify = identify
         self._policy = policy
@@ -113,7 +115,7 @@ class Authorizer:
         self._timeout_s = timeout_s
         self._reply_after = reply_after
         self._observer = observer
-        self._source_tag = source_tag
+        self._source_tag, self._redaction = source_tag, redaction
 
     async def decide(self, request: Request | Malformed, time_left_s: float = math.inf) -> Receipt:
         """Decide and record; the Receipt says what was ruled and where its record is.
@@ -195,6 +197,7 @@ class Authorizer:
             story.ruling,
             self._reply_after,
             source=self._source_tag(story.request.source_address),
+            redaction=self._redaction,
         )
         return self._ledger.append("decision", story.record, synced=story.ruling.synced)
 

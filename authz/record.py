@@ -15,7 +15,7 @@ import orjson
 import rfc8785
 
 from authz import canonical
-from authz.controls.redaction import redact, redact_path
+from authz.controls.redaction import PLAIN, Redaction
 from authz.values import MISSING, NO_CLAIMS, Claims, Malformed, Mcp, Request, Ruling, Subject
 
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
@@ -38,6 +38,7 @@ def decision_members(
     reply_after: str,
     *,
     source: str = "",
+    redaction: Redaction = PLAIN,
 ) -> dict[str, Any]:
     """The members of one decision. `span_id` is the last half of `decision_id`, so that a span and its
     record name each other. `source` is the tag of the client's address (`identity/sources.py`).
@@ -59,7 +60,7 @@ def decision_members(
         "reply_after": "synced" if ruling.synced else reply_after,
         "trace_id": request.trace_id,
         "span_id": decision_id[-17:].replace("-", ""),
-        "endpoint": endpoint(request),
+        "endpoint": endpoint(request, redaction),
     }
     if request.request_id:
         members["request_id"] = short(request.request_id)
@@ -87,18 +88,18 @@ def decision_members(
     if isinstance(request, Request) and request.claims is not NO_CLAIMS:
         _add_claims(members, request.claims)
     if request.mcp is not None:
-        _add_mcp(members, request.mcp)
-    _add_action(members, request, verdict.classification)
+        _add_mcp(members, request.mcp, redaction)
+    _add_action(members, request, verdict.classification, redaction)
     return members
 
 
-def _add_mcp(members: dict[str, Any], message: Mcp) -> None:
+def _add_mcp(members: dict[str, Any], message: Mcp, redaction: Redaction) -> None:
     """The protocol, and what of its message names itself."""
     members["protocol"] = "mcp"
     named = {
         "message": message.message,
         "method": short(message.method, 64),
-        "name": short(redact_path(message.name)),
+        "name": short(redaction.path(message.name)),
     }
     if any(named.values()):
         members["mcp"] = {name: text for name, text in named.items() if text}
@@ -116,7 +117,9 @@ def _add_claims(members: dict[str, Any], claims: Claims) -> None:
     members["context"] = {name: said for name, said in context.items() if said}
 
 
-def _add_action(members: dict[str, Any], request: Request | Malformed, called: dict[str, str]) -> None:
+def _add_action(
+    members: dict[str, Any], request: Request | Malformed, called: dict[str, str], redaction: Redaction
+) -> None:
     """tool, action, category, sensitivity and the parameters' hash; `called` is policy's own naming."""
     if isinstance(request, Malformed):
         members["tool"], members["params_hash"] = "unknown", NO_PARAMETERS
@@ -128,7 +131,7 @@ def _add_action(members: dict[str, Any], request: Request | Malformed, called: d
     for name in ("category", "sensitivity"):
         if name in called:
             members[name] = short(called[name])
-    members["params_hash"], masked = params_hash(request)
+    members["params_hash"], masked = params_hash(request, redaction)
     if masked:
         members["redacted"] = _pointers(masked)
 
@@ -167,15 +170,15 @@ def _digest(data: bytes) -> str:
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
-def endpoint(request: Request | Malformed) -> str:
+def endpoint(request: Request | Malformed, redaction: Redaction = PLAIN) -> str:
     """Scheme, host, port where it is not the scheme's own, and the redacted path; never the query."""
     if not request.host:
         return "unknown"
     port = "" if request.port in (0, _DEFAULT_PORTS.get(request.scheme)) else f":{request.port}"
-    return f"{request.scheme or 'unknown'}://{request.host}{port}{redact_path(request.path)}"
+    return f"{request.scheme or 'unknown'}://{request.host}{port}{redaction.path(request.path)}"
 
 
-def params_hash(request: Request) -> tuple[str, list[str]]:
+def params_hash(request: Request, redaction: Redaction = PLAIN) -> tuple[str, list[str]]:
     """Lowercase hex SHA-256 of the RFC 8785 form of {"body", "query"} as far as there are any, redacted
     first; a body that is neither JSON nor a form counts as its own SHA-256. Of an MCP message it is the form
     of its arguments. With it, what was redacted.
@@ -190,8 +193,7 @@ def params_hash(request: Request) -> tuple[str, list[str]]:
     elif request.body:
         arguments = request.action.arguments
         parameters["body"] = hashlib.sha256(request.body).hexdigest() if arguments is MISSING else arguments
-    masked: list[str] = []
-    redacted = redact(parameters, "", masked)
+    redacted, masked = redaction.parameters(parameters)
     plain = _plain(redacted)
     encoded = orjson.dumps(redacted, option=orjson.OPT_SORT_KEYS) if plain else rfc8785.dumps(redacted)
     return hashlib.sha256(encoded).hexdigest(), masked

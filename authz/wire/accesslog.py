@@ -20,7 +20,7 @@ from google.protobuf.struct_pb2 import Struct as ProtoStruct
 from msgspec import Struct
 
 from authz._pb import aegis_access_log_pb2 as pb
-from authz.controls.redaction import MASK, redact_path
+from authz.controls.redaction import MASK, PLAIN, Redaction
 from authz.protocols.trace import traceparent
 
 METADATA: Final = "envoy.filters.http.ext_authz"  # where Envoy keeps what Check said of its record
@@ -66,7 +66,7 @@ class Outcome(Struct, frozen=True):
     event: tuple[int, int]  # nanoseconds: when it began, how long it took
 
 
-def read(data: bytes, correlation: Sequence[str]) -> Outcome | None:
+def read(data: bytes, correlation: Sequence[str], redaction: Redaction = PLAIN) -> Outcome | None:
     """The outcome in `data`. `correlation` names the headers (lower case) whose values are kept as ids.
 
     Raises ValueError for what is not an entry, or holds numbers that none of ours can.
@@ -81,11 +81,11 @@ def read(data: bytes, correlation: Sequence[str]) -> Outcome | None:
         return None
     forwarded = common.HasField("time_to_first_upstream_tx_byte")
     members: dict[str, Any] = {"forwarded": forwarded}
-    _put_decision(members, named, entry.request)
+    _put_decision(members, named, entry.request, redaction)
     _put_answer(members, entry)
     _put_times(members, common)
     _put_upstream(members, common)
-    _put_correlation(members, entry, correlation)
+    _put_correlation(members, entry, correlation, redaction)
     identity = named.decision_id if named else text(common.stream_id) or members.get("request_id", "")
     event = common.start_time.ToNanoseconds(), common.duration.ToNanoseconds()
     identity = identity or hashlib.sha256(data).hexdigest()
@@ -111,7 +111,7 @@ def _named(metadata: Mapping[str, bytes]) -> Named | None:
     return Named(**given, seq=int(seq)) if whole else None
 
 
-def _put_decision(members: dict[str, Any], named: Named | None, request: Any) -> None:
+def _put_decision(members: dict[str, Any], named: Named | None, request: Any, redaction: Redaction) -> None:
     """Which record this is the outcome of; without one, what was asked for."""
     if named is not None:
         members["decision_id"] = named.decision_id
@@ -122,7 +122,7 @@ def _put_decision(members: dict[str, Any], named: Named | None, request: Any) ->
         members["method"] = _METHODS[request.request_method]
     host = text(request.authority.rpartition(b"@")[2]) or "unknown"
     path = re.split(rb"[?#]", _USER.sub(b"//", request.path), maxsplit=1)[0]
-    members["endpoint"] = f"{text(request.scheme) or 'unknown'}://{host}" + redact_path(
+    members["endpoint"] = f"{text(request.scheme) or 'unknown'}://{host}" + redaction.path(
         text(path, _MOST_PATH)
     )
 
@@ -183,7 +183,7 @@ def _put_upstream(members: dict[str, Any], common: Any) -> None:
         members["attempts"] = common.upstream_request_attempt_count
 
 
-def _put_correlation(members: dict[str, Any], entry: Any, names: Sequence[str]) -> None:
+def _put_correlation(members: dict[str, Any], entry: Any, names: Sequence[str], redaction: Redaction) -> None:
     """The ids by which others know the request. What does not look like one is masked, and named."""
     request, response = entry.request.request_headers, entry.response.response_headers
     if entry.request.request_id:
@@ -196,9 +196,9 @@ def _put_correlation(members: dict[str, Any], entry: Any, names: Sequence[str]) 
         found = {name: headers[name] for name in names if headers.get(name)}
         for name, value in found.items():
             whole = _CORRELATION.fullmatch(value)
-            shown = redact_path(value.decode()) if whole else MASK
+            shown = redaction.path(value.decode()) if whole else MASK
             members.setdefault("correlation", {}).setdefault(side, {})[name] = shown
-            if shown == MASK:
+            if MASK in shown:
                 masked.append(f"/correlation/{side}/{name}")
     if masked:
         members["redacted"] = masked

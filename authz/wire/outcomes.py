@@ -22,6 +22,7 @@ from google.protobuf.message import DecodeError
 
 from authz._pb import aegis_access_log_pb2 as pb
 from authz.config import Settings
+from authz.controls.redaction import Redaction
 from authz.errors import EvidenceUnavailable
 from authz.telemetry.outcomes import OutcomeCounts
 from authz.values import Decision
@@ -60,6 +61,7 @@ class Outcomes:
     def __init__(self, settings: Settings, ledger: Ledger, counts: OutcomeCounts) -> None:
         self.streams = 0
         self._waiting, self._correlation = settings.outcomes.waiting, settings.outcomes.correlation_headers
+        self._redaction = Redaction(settings.redaction)
         self._ledger, self._counts = ledger, counts
         self._queue: deque[tuple[bytes, str]] = deque()
         self._bytes = 0
@@ -119,7 +121,7 @@ class Outcomes:
             entry, gateway = self._queue.popleft()
             self._bytes -= len(entry)
             try:
-                outcome = accesslog.read(entry, self._correlation)
+                outcome = accesslog.read(entry, self._correlation, self._redaction)
                 if outcome is not None:
                     self._note(outcome, gateway)
             except EvidenceUnavailable:

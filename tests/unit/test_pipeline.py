@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from authz.config_evidence import Redaction as Rules
+from authz.controls.redaction import Redaction
 from authz.errors import Denied, EvidenceUnavailable
 from authz.pipeline import Authorizer, Decided
 from authz.testing import a_request
@@ -79,6 +81,7 @@ def authorizer(
     book: Book,
     identify: Callable[[Request], Subject] = subject,
     observer: Watcher | None = None,
+    **more: Any,
 ) -> Authorizer:
     return Authorizer(
         identify=identify,
@@ -89,6 +92,7 @@ def authorizer(
         timeout_s=0.1,
         reply_after="bounded",
         observer=observer or Watcher(),
+        **more,
     )
 
 
@@ -213,3 +217,15 @@ async def test_what_fits_no_entry_is_denied_with_a_record_that_does() -> None:
         "unknown",
     )
     assert entry["trace_id"] == a_request().trace_id
+
+
+async def test_a_deployment_s_rules_of_redaction_reach_the_record() -> None:
+    book = Book()
+    rules = Rules(pointers=["/query/who"], patterns=["[0-9]{9}"])  # type: ignore[arg-type]
+    decides = authorizer(Says(ALLOW, cached=True), book, redaction=Redaction(rules))
+    await decides.decide(a_request(path="/of/123456789", query="who=a&id=123456789"))
+    await decides.decide(a_request(path="/of/987654321", query="who=b&id=987654321"))
+    one, two = book.entries
+    assert one["endpoint"] == two["endpoint"] == "https://api.example/of/[redacted]"
+    assert one["redacted"] == ["/query/who", "/query/id/0"]
+    assert one["params_hash"] == two["params_hash"]
