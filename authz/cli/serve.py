@@ -72,7 +72,7 @@ def check(
 
 def _check_files(settings: Settings) -> None:
     """Raises KeyUnusable for what would keep a worker or a follower from starting."""
-    from authz.identity import jwks
+    from authz import http_client
     from authz.identity.keyset import KeySet
     from authz.ledger import keys
     from authz.wire.tls import open_tls
@@ -83,7 +83,7 @@ def _check_files(settings: Settings) -> None:
         open_tls(settings, address)
     identity = settings.identity
     if identity.jwks_url:
-        jwks.trust(identity.jwks_ca and settings.path(identity.jwks_ca))
+        http_client.trust(identity.jwks_ca and settings.path(identity.jwks_ca))
     else:
         KeySet(settings.path(identity.jwks), identity.algorithms, time.time)
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from urllib.parse import urlsplit
 import structlog
 from jwt import PyJWK
 
+from authz import http_client
 from authz.config import Identity
 from authz.errors import KeyUnusable
 from authz.identity.fetch import Fetched, fetch
@@ -85,7 +85,7 @@ class RemoteKeys:
         self._url = urlsplit(settings.jwks_url)
         self._algorithms = frozenset(settings.algorithms)
         self._timeout_s = settings.jwks_timeout_s
-        self._tls = trust(authorities) if self._url.scheme == "https" else None
+        self._tls = http_client.trust(authorities) if self._url.scheme == "https" else None
         self._wall, self._monotonic = wall, monotonic
         self._schedule = Schedule(settings.jwks_refresh_s, settings.jwks_early_s)
         self._etag = ""
@@ -167,16 +167,6 @@ class RemoteKeys:
         if why != self._known.problem:
             log.error("agent_keys_unusable", why=why, kept=len(self._known.keys))
         self._known = self._known._replace(problem=why)
-
-
-def trust(authorities: Path | None) -> ssl.SSLContext:
-    """TLS with whom these CAs (PEM), or the system's, have signed for. Raises KeyUnusable."""
-    try:
-        context = ssl.create_default_context(cafile=authorities)
-    except (OSError, ssl.SSLError) as error:
-        raise KeyUnusable(f"{authorities}: {error.strerror or 'not certificates in PEM'}") from None
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context
 
 
 def open_keys(settings: Identity, state: Path, wall: Callable[[], float]) -> Keys:
