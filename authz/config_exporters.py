@@ -96,6 +96,13 @@ class Exporters(_Section):
     directory: Path = Field(
         default=Path("export"), description="Cursors and dead letters (relative to `state`)."
     )
+    every_s: float = Field(
+        default=5.0,
+        ge=0,
+        le=3600,
+        description="Between two passes, seconds: how late records leave. More often costs the worker's "
+        "syncs more of a shared disk.",
+    )
     retry_max_s: float = Field(
         default=30.0, gt=0, le=3600, description="Longest wait between two attempts, seconds."
     )

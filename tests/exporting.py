@@ -51,6 +51,11 @@ class Runs:
         """Entries behind all cursors."""
         return sum(canonical.parse(file.read_bytes().rstrip())["size"] for file in self.cursors)
 
+    async def rings(self) -> None:
+        """The bell, and time to do something about it."""
+        self._bell.ring()
+        await asyncio.sleep(0.01)
+
     async def caught_up(self, entries: int | None = None) -> None:
         """Until the cursors are behind everything on disk, or so many entries."""
         wanted = len(everything(self.worker)) if entries is None else entries
@@ -78,6 +83,7 @@ async def exporting(worker: Worker, destination: Destination, **given: float) ->
         durable(worker),
         destination,
         directory(worker, destination.name),
+        every_s=given.get("every_s", 0.0),
         longest_wait_s=0.02,
         clock=lambda: clock,
         random=lambda: 0.5,

@@ -61,6 +61,7 @@ def settings(worker: Worker) -> Path:
         "state": str(worker.state),
         "follower": {"checkpoint_s": 0.05, "bundles": bundles, "metrics": "", "stream": ""},
         "exporters": {
+            "every_s": 0,
             "retry_max_s": 0.2,
             "otlp": {"endpoint": f"unix:{worker.state}/otlp.sock", "batch": 16},
             "files": {"enabled": True, "columns": {}, "max_bytes": 20_000},

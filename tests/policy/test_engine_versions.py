@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from authz.errors import Denied
 from authz.followers.bundles import activate, opa_config
+from authz.policy.active import read_active
 from authz.policy.manifest import FORMAT
 from authz.policy.signing import public_key
 from authz.testing import a_request
@@ -179,6 +180,20 @@ async def test_a_restarted_opa_without_policy_is_unavailable_not_undefined() -> 
         await policy._look()
         assert (await denial(policy, a_request())).reason is Reason.ENGINE_UNAVAILABLE
         await policy.stop()
+
+
+async def test_a_version_that_stays_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Any] = []
+    monkeypatch.setattr(
+        "authz.policy.stage.read_active", lambda *given: read.append(given) or read_active(*given)
+    )
+    version = version_of(tmp_path, ruled("v1", "input.action.method"))
+    async with opa_with(version) as process, started(process.socket, poll_s=3600) as policy:
+        for _ in range(3):
+            await policy._look()
+        assert policy.ready
+        assert policy.staleness_s < 3600
+    assert len(read) == 1
 
 
 async def test_before_any_version_is_known_everything_is_denied(tmp_path: Path) -> None:

@@ -45,16 +45,20 @@ class Exporting:
         destination: Destination,
         directory: Path,
         *,
+        every_s: float,
         longest_wait_s: float,
         clock: Callable[[], float],
         random: Callable[[], float],
     ) -> None:
-        """`directory` holds cursors and dead letters; `clock` is Unix time, `random` in [0, 1)."""
+        """`directory` holds cursors and dead letters; between two passes are at least `every_s` seconds;
+        `clock` is Unix time, `random` in [0, 1).
+        """
         self.name = destination.name
         self._durable, self._destination = durable, destination
         self._cursors = Cursors(directory)
         self._dead = DeadLetters(directory, clock)
-        self._longest_wait_s, self._clock, self._random = longest_wait_s, clock, random
+        self._every_s, self._longest_wait_s = every_s, longest_wait_s
+        self._clock, self._random = clock, random
         self._at: dict[str, Position] = {}  # by log
         self._limit = destination.entries  # of the next batch; less after a refusal
         self._failed = 0  # attempts since the last success
@@ -76,6 +80,7 @@ class Exporting:
                 if last:
                     return
                 if not self.fault:
+                    await _pause(self._every_s, stop)
                     await bell.heard(stop)
         except CursorUnusable as error:
             self.fault, self._stopped = str(error), True

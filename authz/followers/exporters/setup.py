@@ -20,6 +20,7 @@ def exporters(settings: Settings, durable: Durable) -> list[Exporting]:
             durable,
             destination,
             directory(settings, destination.name),
+            every_s=settings.exporters.every_s,
             longest_wait_s=settings.exporters.retry_max_s,
             clock=time.time,
             random=random.SystemRandom().random,
