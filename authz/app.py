@@ -220,15 +220,8 @@ class Worker:
         keys_bad = float(bool(self.identifier.keys_problem))
         yield "aegis_identity_keys_problem", "1 while the key set cannot be read.", keys_bad, {}
         for name, server in (("check", self.server), ("outcomes", self.listener)):
-            if server and (tls := server.tls):
-                listener, problem = {"listener": name}, float(bool(tls.problem))
-                yield (
-                    "aegis_tls_refused_total",
-                    "Calls of others than the pinned Envoy.",
-                    tls.refused,
-                    listener,
-                )
-                yield "aegis_tls_problem", "1 while the TLS files cannot be used.", problem, listener
+            if server and server.tls:
+                yield from server.tls.gauges(name)
         yield "aegis_cache_entries", "Verdicts kept.", len(cache), {}
         yield "aegis_cache_hits_total", "Verdicts given again.", cache.hits, {}
         yield "aegis_cache_misses_total", "Cacheable questions that had no verdict.", cache.misses, {}

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 
 from authz.config import Settings, Tls
 from authz.errors import KeyUnusable
+from authz.telemetry.metrics import Gauge
 
 log = structlog.get_logger(__name__)
 
@@ -38,6 +39,8 @@ class _Files(NamedTuple):
     certificate: bytes
     private_key: bytes
     client_ca: bytes
+    begins: float  # of our certificate, seconds since 1970
+    ends: float
 
 
 class _Peer(NamedTuple):
@@ -115,6 +118,16 @@ class ServerTls:
         self._peers[pem] = peer
         return peer
 
+    def gauges(self, listener: str) -> Iterator[Gauge]:
+        """What is to be seen of the TLS of `listener`."""
+        label, files = {"listener": listener}, self._files
+        left_s, life_s = files.ends - self._wall(), files.ends - files.begins
+        problem = float(bool(self.problem))
+        yield "aegis_tls_refused_total", "Calls of others than the pinned Envoy.", self.refused, label
+        yield "aegis_tls_problem", "1 while the TLS files cannot be used.", problem, label
+        yield "aegis_tls_certificate_left_seconds", "Until our certificate ends.", left_s, label
+        yield "aegis_tls_certificate_life_seconds", "From its beginning to its end.", life_s, label
+
     def _newer(self) -> Any:
         """Called by gRPC's own threads before each handshake: new credentials, None for those of before."""
         files = self._files
@@ -162,16 +175,17 @@ def _configuration(files: _Files) -> Any:
 def _read(paths: Iterable[Path]) -> _Files:
     """The three files, which fit each other. Raises KeyUnusable, naming the one that does not."""
     certificate, private_key, client_ca = paths
-    files = _Files(_content(certificate), _content(private_key, secret=True), _content(client_ca))
-    chain = _certificates(files.certificate, certificate)
-    _certificates(files.client_ca, client_ca)
+    pem, secret, ca = _content(certificate), _content(private_key, secret=True), _content(client_ca)
+    own, *_ = _certificates(pem, certificate)
+    _certificates(ca, client_ca)
     try:
-        key = serialization.load_pem_private_key(files.private_key, None)
+        key = serialization.load_pem_private_key(secret, None)
     except (ValueError, TypeError):
         raise KeyUnusable(f"{private_key}: not a private key in PEM without a password") from None
-    if key.public_key().public_bytes(_DER, _SPKI) != chain[0].public_key().public_bytes(_DER, _SPKI):
+    if key.public_key().public_bytes(_DER, _SPKI) != own.public_key().public_bytes(_DER, _SPKI):
         raise KeyUnusable(f"{private_key}: not the key of {certificate}")
-    return files
+    begins, ends = own.not_valid_before_utc, own.not_valid_after_utc
+    return _Files(pem, secret, ca, begins.timestamp(), ends.timestamp())
 
 
 def _certificates(content: bytes, file: Path) -> list[x509.Certificate]:

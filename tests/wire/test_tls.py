@@ -290,3 +290,25 @@ class Noted:
     def count_lost(self, reason: str, source: str, count: int) -> None: ...
 
     def decided(self, decision: Any) -> None: ...
+
+
+def gauges(tls: ServerTls) -> dict[str, float]:
+    return {name.removeprefix("aegis_tls_"): value for name, _, value, _ in tls.gauges("check")}
+
+
+def test_how_long_the_certificate_in_use_lasts_is_seen(site: Site) -> None:
+    now = time.time()
+    tls = site.following(lambda: now)
+    for valid in (timedelta(minutes=60), timedelta(minutes=30)):
+        own = site.ca.sign("own", "aegis", "127.0.0.1", valid=valid).value  # renewed, in the same files
+        tls.refresh()
+        assert gauges(tls) == {
+            "problem": 0,
+            "refused_total": 0,
+            "certificate_left_seconds": own.not_valid_after_utc.timestamp() - now,
+            "certificate_life_seconds": (own.not_valid_after_utc - own.not_valid_before_utc).total_seconds(),
+        }
+    before = gauges(tls)
+    site.own.certificate.write_text("not a certificate")
+    tls.refresh()
+    assert gauges(tls) == before | {"problem": 1}
