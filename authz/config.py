@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
+from authz.config_anchors import Anchors
 from authz.config_evidence import Redaction
 from authz.config_exporters import Exporters
 from authz.config_section import Section as _Section
@@ -441,6 +442,7 @@ class Settings(_Section):
     telemetry: Telemetry = Telemetry()
     follower: Follower = Follower()
     exporters: Exporters = Exporters()
+    anchors: Anchors = Anchors()
 
     @model_validator(mode="after")
     def _development_only(self) -> Settings:

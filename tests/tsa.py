@@ -12,6 +12,7 @@ from pathlib import Path
 
 from cryptography import x509
 
+from tests.outside import Asked
 from tests.pki import Authority
 
 # Without `certs`: with it openssl puts an unsorted SET into its answer, which strict parsers refuse.
@@ -60,6 +61,12 @@ class Tsa:
         asked.write_bytes(query)
         _openssl("-reply", "-config", self._config, "-queryfile", asked, "-out", answered)
         return answered.read_bytes()
+
+    def answer(self, asked: Asked) -> tuple[int, dict[str, str], bytes]:
+        """For `tests.outside.serving`: RFC 3161 over HTTP (section 3.4)."""
+        if asked.headers.get("content-type") != "application/timestamp-query":
+            return 415, {}, b""
+        return 200, {"Content-Type": "application/timestamp-reply"}, self.reply(asked.body)
 
     def stamp(self, message: bytes, digest: str = "sha256") -> bytes:
         """Asked for and answered with openssl's own client."""

@@ -1,4 +1,4 @@
-"""Everything by which records leave: the record stream and the exporters, as the settings want them.
+"""Everything that leaves: the record stream, exporters, checkpoints for anchors, as the settings want them.
 
 In: the settings, the deployment's keys, the bell. Out: tasks for the follower's process, gauges. All of them
 read what is durable on disk, so none depends on another, nor a worker on any.
@@ -17,6 +17,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio
 
 from authz.config import Settings
+from authz.followers.anchors.outside import Outside
 from authz.followers.bell import Bell
 from authz.followers.durable import Durable
 from authz.followers.exporters.setup import exporters
@@ -40,20 +41,26 @@ class Outlets:
             StreamServer(settings, self._service, self._tracers) if settings.follower.stream else None
         )
         self._exporters = exporters(settings, durable)
+        self._outside = Outside(settings, keys)
 
     async def start(self) -> None:
-        """Raises ConfigError naming the address that cannot be had."""
+        """Raises ConfigError naming the address that cannot be had, IntegrityViolation if another history of
+        a log was seen outside.
+        """
+        await self._outside.start()
         if self._server:
             await self._server.start()
 
     def tasks(self) -> dict[str, Coroutine[Any, Any, None]]:
         """What is to run until `ended`, by name. An exporter's raises IntegrityViolation."""
         tasks = {f"export-{each.name}": each.run(self._bell, self.ended) for each in self._exporters}
+        tasks |= self._outside.tasks(self.ended)
         if self._server:
             tasks["stream"] = self._server.run(self.ended)
         return tasks
 
     def close(self) -> None:
+        self._outside.close()
         if self._tracers:
             self._tracers.shutdown()
 
@@ -62,6 +69,7 @@ class Outlets:
             yield from self._service.gauges()
         for each in self._exporters:
             yield from each.gauges()
+        yield from self._outside.gauges()
 
 
 def _tracers(settings: Settings) -> TracerProvider | None:

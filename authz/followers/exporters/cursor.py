@@ -10,7 +10,6 @@ again); one that is damaged, of another log or ahead of the ledger is an error: 
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import Final
@@ -19,6 +18,7 @@ from authz import canonical
 from authz.errors import CursorUnusable
 from authz.followers import reading
 from authz.followers.durable import Extent
+from authz.followers.durable_files import make_directories, replace
 from authz.followers.reading import Position
 
 MAX_CURSOR: Final = 4096  # bytes
@@ -56,18 +56,11 @@ class Cursors:
     def store(self, extent: Extent, position: Position) -> None:
         """Durable when this returns. Raises OSError."""
         file = self._file(extent)
-        if not file.parent.is_dir():
-            _make(file.parent)
+        make_directories(file.parent)
         data = canonical.encode(
             {"hash": position.hash, "log": extent.log, "offset": position.offset, "size": position.size}
         )
-        beside = file.with_name(f".{file.name}.new")
-        with beside.open("wb") as stream:
-            stream.write(data + b"\n")
-            stream.flush()
-            os.fsync(stream.fileno())
-        beside.replace(file)
-        sync_directory(file.parent)
+        replace(file, data + b"\n")
 
     def _file(self, extent: Extent) -> Path:
         return self.directory / extent.worker / f"{extent.directory.name}.json"
@@ -86,20 +79,3 @@ def _parse(stored: bytes, log: str) -> Position:
     if members["log"] != log:
         raise ValueError(f"it is of another log, not of {log}")
     return Position(size, found, offset)
-
-
-def _make(directory: Path) -> None:
-    """`directory` and what leads to it, with durable names."""
-    missing = [path for path in (directory, *directory.parents) if not path.exists()]
-    for path in reversed(missing):
-        path.mkdir(mode=0o750)
-        sync_directory(path.parent)
-
-
-def sync_directory(path: Path) -> None:
-    """Names in `path` are durable afterwards."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

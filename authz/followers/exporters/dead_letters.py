@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from authz import canonical
-from authz.followers.exporters.cursor import sync_directory
+from authz.followers.durable_files import sync_directory
 from authz.followers.reading import Taken
 
 MAX_FILE: Final = 64 << 20  # bytes

@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from authz import canonical
 from authz.config_exporters import FilesExport
-from authz.followers.exporters.cursor import sync_directory
+from authz.followers.durable_files import sync_directory
 from authz.followers.exporters.destination import Refused
 from authz.followers.reading import Taken
 

@@ -16,7 +16,6 @@ no queue here, since what waits in one is lost with the process. What the answer
 from __future__ import annotations
 
 import re
-import stat
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -36,6 +35,7 @@ from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, SeverityNumber
 from authz import __version__
 from authz.config_exporters import OtlpExport
 from authz.errors import ConfigError
+from authz.followers import given_files
 from authz.followers.exporters.destination import Refused, Unavailable
 from authz.followers.reading import Taken
 
@@ -173,32 +173,18 @@ def _channel(settings: OtlpExport, state: Path) -> grpc.aio.Channel:
         target = f"unix:{(state / target.removeprefix('unix:')).absolute()}"
     if settings.ca is None:
         return grpc.aio.insecure_channel(target, CHANNEL)
-    certificate = _read(state / settings.certificate) if settings.certificate else None
-    key = _read_private(state / settings.key) if settings.key else None
-    credentials = grpc.ssl_channel_credentials(_read(state / settings.ca), key, certificate)
+    certificate = given_files.read(state / settings.certificate) if settings.certificate else None
+    key = given_files.read_private(state / settings.key) if settings.key else None
+    credentials = grpc.ssl_channel_credentials(given_files.read(state / settings.ca), key, certificate)
     return grpc.aio.secure_channel(target, credentials, CHANNEL)
 
 
 def _headers(file: Path) -> tuple[tuple[str, str], ...]:
     """The headers in `file`. Raises ConfigError naming file and line, never a value."""
     headers: list[tuple[str, str]] = []
-    for number, row in enumerate(_read_private(file).decode("latin-1").splitlines(), start=1):
+    for number, row in enumerate(given_files.read_private(file).decode("latin-1").splitlines(), start=1):
         found = _HEADER.fullmatch(row)
         if not found or len(headers) == MAX_HEADERS or found[1].endswith("-bin"):
             raise ConfigError(f"{file}:{number}: not `name: value`, or more than {MAX_HEADERS}")
         headers.append((found[1], found[2]))
     return tuple(headers)
-
-
-def _read_private(file: Path) -> bytes:
-    data = _read(file)
-    if file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise ConfigError(f"{file}: others may read it; chmod 0600")
-    return data
-
-
-def _read(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{file}: {error.strerror}") from None

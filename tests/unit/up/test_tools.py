@@ -48,7 +48,8 @@ def test_the_development_lock_holds_the_same_pins_and_more() -> None:
 
 
 @pytest.mark.parametrize(
-    "lock", ["requirements.lock", "requirements-dev.lock", "tools/build.lock", "tools/go.lock"]
+    "lock",
+    ["requirements.lock", "requirements-dev.lock", "tools/build.lock", "tools/go.lock", "tools/witness.lock"],
 )
 def test_every_pin_has_a_hash(lock: str) -> None:
     blocks = re.split(r"^(?=[A-Za-z0-9])", (ROOT / lock).read_text(), flags=re.MULTILINE)

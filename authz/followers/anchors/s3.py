@@ -1,0 +1,231 @@
+"""Checkpoints as objects under lock in compliance mode, which not even their owner can delete or shorten.
+
+    <prefix><log>/<20-digit size>     created only if there is none (If-None-Match), then read back by version
+
+In: Candidates. Out: Receipts with the version's id. Runs on the runner's threads. Object lock protects
+versions and not keys: anybody with rights can put a newer version in front, so the first version of a key is
+the one that counts, everywhere here.
+"""
+
+from __future__ import annotations
+
+import configparser
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+from msgspec import Struct
+
+from authz.config_anchors import S3Anchor as Settings
+from authz.errors import ConfigError
+from authz.followers import given_files
+from authz.followers.anchors.anchor import Candidate, Receipt, Refused, Unavailable
+from authz.followers.anchors.directory import DIGITS, compare, file_name
+from authz.ledger.notes import MAX_NOTE
+
+EXISTS: Final = ("PreconditionFailed", "ConditionalRequestConflict")
+REQUIRED: Final = ("aws_access_key_id", "aws_secret_access_key")
+SESSION: Final = "aws_session_token"
+_FINAL: Final = frozenset(
+    (
+        "AccessDenied",
+        "InvalidAccessKeyId",
+        "InvalidBucketName",
+        "InvalidRequest",
+        "NoSuchBucket",
+        "ObjectLockConfigurationNotFoundError",
+        "SignatureDoesNotMatch",
+    )
+)
+
+
+class Held(Struct, frozen=True):
+    """What lies under a key (without the setting's prefix): its first version, and how many came later."""
+
+    key: str
+    version_id: str
+    data: bytes
+    later: int
+
+
+class S3Anchor:
+    """The bucket must have object lock enabled; that is asked once, before the first object."""
+
+    kind = "s3"
+
+    def __init__(self, settings: Settings, state: Path) -> None:
+        self.every_s = settings.every_s
+        self._bucket, self._prefix = settings.bucket, settings.prefix
+        self._retain = timedelta(days=settings.retain_days)
+        self._client = _client(settings, state)
+        self._locked = False
+
+    def put(self, candidate: Candidate) -> Receipt:
+        key = self._prefix + f"{candidate.log}/{file_name(candidate.size)}"
+        with self._explained(key):
+            self._check_locked()
+            version = self._create(key, candidate.note) or self._first(key)
+            stored, modified = self._get(key, version)
+            compare(stored, candidate, f"s3://{self._bucket}/{key}?versionId={version}")
+            until = self._retained(key, version)
+        artefact = {
+            "bucket": self._bucket,
+            "key": key,
+            "retain_until": until.isoformat(),
+            "sha256": hashlib.sha256(stored).hexdigest(),
+            "version_id": version,
+        }
+        return Receipt(
+            self._bucket,
+            where=f"s3://{self._bucket}/{key}",
+            suffix=".s3",
+            artefact=json.dumps(artefact, sort_keys=True).encode() + b"\n",
+            dated=modified.timestamp(),
+            version_id=version,
+            retain_until=until.timestamp(),
+        )
+
+    def larger(self, log: str, size: int) -> bytes | None:
+        prefix = f"{self._prefix}{log}/"
+        with self._explained(prefix):
+            keys = [key for key in self._keys(prefix, prefix + file_name(size)) if _is_size(key, prefix)]
+            return self._get(keys[-1], self._first(keys[-1]))[0] if keys else None
+
+    def logs(self, prefix: str) -> list[str]:
+        with self._explained(self._prefix + prefix):
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self._bucket, Prefix=self._prefix + prefix, Delimiter="/"
+            )
+            below = [each["Prefix"] for page in pages for each in page.get("CommonPrefixes", ())]
+        return sorted(path.removeprefix(self._prefix).rstrip("/") for path in below)
+
+    def held(self, prefix: str = "") -> Iterator[Held]:
+        """Everything below `prefix`, by key. Raises Unavailable, Refused."""
+        with self._explained(self._prefix + prefix):
+            listed: dict[str, list[str]] = {}
+            for key, version in self._listed(self._prefix + prefix):
+                listed.setdefault(key, []).append(version)
+            for key, versions in sorted(listed.items()):
+                data, _ = self._get(key, versions[-1])
+                yield Held(key.removeprefix(self._prefix), versions[-1], data, len(versions) - 1)
+
+    # -- one request each
+
+    def _check_locked(self) -> None:
+        if self._locked:
+            return
+        found = self._client.get_object_lock_configuration(Bucket=self._bucket)
+        if found["ObjectLockConfiguration"].get("ObjectLockEnabled") != "Enabled":
+            raise Refused(f"s3://{self._bucket}: object lock is not enabled")
+        self._locked = True
+
+    def _create(self, key: str, data: bytes) -> str:
+        """The version's id; "" if there is such an object already."""
+        try:
+            made = self._client.put_object(
+                Bucket=self._bucket,
+                Key=key,
+                Body=data,
+                IfNoneMatch="*",
+                ChecksumAlgorithm="SHA256",
+                ContentType="text/plain; charset=utf-8",
+                ObjectLockMode="COMPLIANCE",
+                ObjectLockRetainUntilDate=datetime.now(UTC) + self._retain,
+            )
+        except ClientError as error:
+            if error.response["Error"].get("Code") in EXISTS:
+                return ""
+            raise
+        return str(made.get("VersionId", ""))
+
+    def _first(self, key: str) -> str:
+        """The id of the version that was created first."""
+        versions = [version for found, version in self._listed(key) if found == key]
+        if not versions:
+            raise Refused(f"s3://{self._bucket}/{key}: no version of it can be had")
+        return versions[-1]
+
+    def _listed(self, prefix: str) -> Iterator[tuple[str, str]]:
+        """Keys and ids of their versions, the newest of each first; delete markers are none."""
+        pages = self._client.get_paginator("list_object_versions").paginate(
+            Bucket=self._bucket, Prefix=prefix
+        )
+        for page in pages:
+            yield from ((each["Key"], each["VersionId"]) for each in page.get("Versions", ()))
+
+    def _get(self, key: str, version: str) -> tuple[bytes, datetime]:
+        """The bytes, and when the server says they came."""
+        found = self._client.get_object(Bucket=self._bucket, Key=key, VersionId=version)
+        with found["Body"] as body:
+            data: bytes = body.read(MAX_NOTE + 1)
+        modified: datetime = found["LastModified"]
+        return data, modified
+
+    def _retained(self, key: str, version: str) -> datetime:
+        """Until when it is locked."""
+        found = self._client.get_object_retention(Bucket=self._bucket, Key=key, VersionId=version)
+        retention = found["Retention"]
+        if retention["Mode"] != "COMPLIANCE":
+            raise Refused(f"s3://{self._bucket}/{key}: locked in mode {retention['Mode']} only")
+        until: datetime = retention["RetainUntilDate"]
+        return until.astimezone(UTC)
+
+    def _keys(self, prefix: str, after: str) -> Iterator[str]:
+        pages = self._client.get_paginator("list_objects_v2").paginate(
+            Bucket=self._bucket, Prefix=prefix, StartAfter=after
+        )
+        for page in pages:
+            yield from (each["Key"] for each in page.get("Contents", ()))
+
+    @contextmanager
+    def _explained(self, key: str) -> Iterator[None]:
+        """What the server says becomes Unavailable, or Refused where only a person can help."""
+        try:
+            yield
+        except ClientError as error:
+            code = error.response["Error"].get("Code", "")
+            what = f"s3://{self._bucket}/{key}: {code or 'no code'}"
+            raise (Refused(what) if code in _FINAL else Unavailable(what)) from None
+        except BotoCoreError as error:
+            raise Unavailable(f"s3://{self._bucket}/{key}: {type(error).__name__}") from None
+
+
+def _is_size(key: str, prefix: str) -> bool:
+    name = key.removeprefix(prefix)
+    return len(name) == DIGITS and name.isdecimal()
+
+
+def _client(settings: Settings, state: Path) -> Any:
+    """Raises ConfigError for a credentials file that cannot be used."""
+    given = _credentials(state / settings.credentials) if settings.credentials else {}
+    return boto3.session.Session(**given).client(
+        "s3",
+        endpoint_url=settings.endpoint or None,
+        region_name=settings.region,
+        config=Config(
+            connect_timeout=settings.timeout_s,
+            read_timeout=settings.timeout_s,
+            retries={"total_max_attempts": 1},  # the runner's waits are enough
+            s3={"addressing_style": "path"} if settings.endpoint else None,
+        ),
+    )
+
+
+def _credentials(file: Path) -> dict[str, str]:
+    """Of the profile `default`. Raises ConfigError, never with a value."""
+    parser = configparser.RawConfigParser()
+    try:
+        parser.read_string(given_files.read_private(file).decode())
+        found = dict(parser.items("default"))
+    except (configparser.Error, UnicodeDecodeError):
+        raise ConfigError(f"{file}: not a credentials file with a profile `default`") from None
+    if not found.keys() >= set(REQUIRED) or found.keys() - set(REQUIRED) - {SESSION}:
+        raise ConfigError(f"{file}: not {' and '.join(REQUIRED)}, with or without {SESSION}")
+    return found
