@@ -25,6 +25,7 @@ import uuid_utils
 from authz import __version__
 from authz.config import Settings
 from authz.controls.redaction import Redaction
+from authz.explanation import Explanation
 from authz.identity.jwks import open_keys
 from authz.identity.jwt import Identifier
 from authz.identity.sources import SourceTags
@@ -173,7 +174,8 @@ class Worker:
         return reasons
 
     def _service(self, spans: Spans | None) -> Service:
-        settings = self.settings
+        settings, wanted = self.settings, self.settings.disclosures
+        redaction = Redaction(settings.redaction)
         observer: Observer = DecisionObserver(self.metrics, spans)
         if settings.listen.outcomes:
             observer = self.counts = OutcomeCounts(observer, settings.outcomes.after_s)
@@ -187,7 +189,8 @@ class Worker:
             reply_after=settings.ledger.reply_after,
             observer=observer,
             source_tag=SourceTags(key_files.ensure(settings.path(settings.identity.source_key))).tag,
-            redaction=Redaction(settings.redaction),
+            redaction=redaction,
+            explanation=Explanation(wanted, redaction) if wanted.wanted else None,
         )
         return Service(settings, authorizer, self.metrics, self.ledger.count_refusal)
 
@@ -234,6 +237,9 @@ class Worker:
         yield "aegis_ledger_healthy", "1 while records can be written.", float(ledger.healthy), {}
         late = ledger.late_syncs
         yield "aegis_ledger_late_syncs_total", "Times the sync bound was exceeded.", late, {}
+        if ledger.disclosures:
+            lost = ledger.disclosures.lost
+            yield "aegis_disclosures_lost_total", "Records whose disclosures were not kept.", lost, {}
         with suppress(OSError):  # a disk that is gone must not take the other metrics with it
             disk = shutil.disk_usage(self.settings.ledger_directory)
             yield "aegis_ledger_disk_bytes", "Size of the ledger's disk.", disk.total, {}

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, model_validator
 
 from authz.config_anchors import Anchors
-from authz.config_evidence import Redaction
+from authz.config_evidence import Disclosures, Redaction
 from authz.config_exporters import Exporters
 from authz.config_section import Section as _Section
 from authz.values import Assurance
@@ -401,11 +401,6 @@ class Follower(_Section):
         default=Path("checkpoints.sqlite"),
         description="Compare-and-swap store of the last signed size; keep it apart from the ledger.",
     )
-    record_keys: tuple[Path, ...] = Field(
-        default=(),
-        description="Record keys of workers that do not share `ledger.record_key`: nothing is sealed that "
-        "another key attests.",
-    )
     bundles: HostPort = Field(
         default="127.0.0.1:8282", description="HOST:PORT that serves policy bundles to OPA."
     )
@@ -438,6 +433,7 @@ class Settings(_Section):
     ledger: Ledger = Ledger()
     outcomes: Outcomes = Outcomes()
     redaction: Redaction = Redaction()
+    disclosures: Disclosures = Disclosures()
     reply: Reply = Reply()
     telemetry: Telemetry = Telemetry()
     follower: Follower = Follower()

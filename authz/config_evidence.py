@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Final
 
 import re2
@@ -94,3 +95,41 @@ class Redaction(Section):
         description="RE2 patterns; what they match in names, texts and numbers of parameters and facts, and "
         "in paths, is masked. Each costs about 2 us for every text of a request.",
     )
+
+
+class Disclosures(Section):
+    """What explains a decision and can be erased: kept encrypted beside the ledger, its salted digests in the
+    record. All off: nothing is kept, and the hot path does nothing for it.
+    """
+
+    facts: bool = Field(
+        default=False,
+        description="Keep what policy was asked, redacted: needed to replay the decision.",
+    )
+    snapshots: bool = Field(
+        default=False,
+        description="Keep redacted parameters, and what of the facts comes from a payload, where the "
+        "policy's obligation `capture: redacted` permits it.",
+    )
+    client_address: bool = Field(default=False, description="Keep the address that Envoy saw.")
+    claims: tuple[Member, ...] = Field(
+        default=(), max_length=16, description="Claims of the agent's token that are kept, such as `email`."
+    )
+    max_bytes: int = Field(
+        default=65536, ge=256, le=1 << 20, description="A disclosure that is longer is not kept, bytes."
+    )
+    key: Path = Field(
+        default=Path("keys/disclosures.key"),
+        description="32 bytes as hex, mode 0600, made when missing; it wraps the keys in `keys`. Without it "
+        "no disclosure can be read.",
+    )
+    keys: Path = Field(
+        default=Path("disclosure-keys"),
+        description="One key for each segment of a ledger (relative to `state`). Leave it out of backups of "
+        "the ledger: a key that is destroyed erases what every copy holds.",
+    )
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anything is kept."""
+        return self.facts or self.snapshots or self.client_address or bool(self.claims)

@@ -54,7 +54,22 @@ class Written(Protocol):
 
 
 class Ledger(Protocol):
-    def append(self, kind: str, members: dict[str, Any], *, synced: bool) -> Future[Any]: ...
+    def append(
+        self, kind: str, members: dict[str, Any], *, synced: bool, disclosures: tuple[str, ...] = ()
+    ) -> Future[Any]: ...
+
+
+class Explains(Protocol):
+    """Adds the digests of what explains a decision to its record; what it gives can be erased later."""
+
+    def add(
+        self,
+        members: dict[str, Any],
+        request: Request | Malformed,
+        subject: Subject,
+        ruling: Ruling,
+        question: bytes,
+    ) -> tuple[str, ...]: ...
 
 
 class Observer(Protocol):
@@ -72,6 +87,7 @@ class Decided:
     __slots__ = (
         "identified",
         "judged",
+        "question",
         "record",
         "request",
         "ruling",
@@ -85,6 +101,7 @@ class Decided:
         self.started = self.identified = self.judged = self.written = time.perf_counter()
         self.request = request
         self.subject = UNKNOWN
+        self.question = b""  # the facts that policy was asked
         self.ruling: Ruling
         self.record: dict[str, Any]
         self.wrote: Written
@@ -106,6 +123,7 @@ class Authorizer:
         observer: Observer,
         source_tag: Callable[[str], str] = lambda address: "",
         redaction: Redaction = PLAIN,
+        explanation: Explains | None = None,
     ) -> None:
         self._identify = identify
         self._policy = policy
@@ -115,7 +133,7 @@ class Authorizer:
         self._timeout_s = timeout_s
         self._reply_after = reply_after
         self._observer = observer
-        self._source_tag, self._redaction = source_tag, redaction
+        self._source_tag, self._redaction, self._explanation = source_tag, redaction, explanation
 
     async def decide(self, request: Request | Malformed, time_left_s: float = math.inf) -> Receipt:
         """Decide and record; the Receipt says what was ruled and where its record is.
@@ -156,16 +174,17 @@ class Authorizer:
                 raise Denied(request.reason, request.detail)
             story.subject = self._identify(request)
             story.identified = time.perf_counter()
-            return await self._ask(request, story.subject, timeout_s)
+            return await self._ask(request, story, timeout_s)
         except Denied as denied:
             return _denial(denied.reason, denied.detail)
         except Exception as error:  # a fault of ours is a recorded denial too, and a loud one
             log.exception("decision_failed", error=type(error).__name__)
             return _denial(Reason.INTERNAL_ERROR, type(error).__name__)
 
-    async def _ask(self, request: Request, subject: Subject, timeout_s: float) -> Verdict:
-        now = self._now()
+    async def _ask(self, request: Request, story: Decided, timeout_s: float) -> Verdict:
+        now, subject = self._now(), story.subject
         facts = self._policy.question(request, subject, now)
+        story.question = facts.question
         verdict = self._policy.lookup(facts)
         if verdict is None:
             verdict = await self._policy.evaluate(
@@ -199,7 +218,14 @@ class Authorizer:
             source=self._source_tag(story.request.source_address),
             redaction=self._redaction,
         )
+        if self._explanation is not None:
+            return self._append_explained(story, self._explanation)
         return self._ledger.append("decision", story.record, synced=story.ruling.synced)
+
+    def _append_explained(self, story: Decided, explanation: Explains) -> Future[Any]:
+        record, ruling = story.record, story.ruling
+        kept = explanation.add(record, story.request, story.subject, ruling, story.question)
+        return self._ledger.append("decision", record, synced=ruling.synced, disclosures=kept)
 
 
 def _named(request: Request | Malformed) -> Malformed:

@@ -185,18 +185,23 @@ def params_hash(request: Request, redaction: Redaction = PLAIN) -> tuple[str, li
     """
     if not request.query and not request.body:
         return NO_PARAMETERS, []
-    parameters: dict[str, Any] = {}
-    if request.query:
-        parameters["query"] = parse_qs(request.query, keep_blank_values=True)
-    if request.action.kind == "mcp" and not request.query:
-        parameters = {} if request.action.arguments is MISSING else request.action.arguments
-    elif request.body:
-        arguments = request.action.arguments
-        parameters["body"] = hashlib.sha256(request.body).hexdigest() if arguments is MISSING else arguments
-    redacted, masked = redaction.parameters(parameters)
+    redacted, masked = redaction.parameters(parameters(request))
     plain = _plain(redacted)
     encoded = orjson.dumps(redacted, option=orjson.OPT_SORT_KEYS) if plain else rfc8785.dumps(redacted)
     return hashlib.sha256(encoded).hexdigest(), masked
+
+
+def parameters(request: Request) -> Any:
+    """What `params_hash` is the hash of, before it is redacted."""
+    found: dict[str, Any] = {}
+    if request.query:
+        found["query"] = parse_qs(request.query, keep_blank_values=True)
+    if request.action.kind == "mcp" and not request.query:
+        found = {} if request.action.arguments is MISSING else request.action.arguments
+    elif request.body:
+        arguments = request.action.arguments
+        found["body"] = hashlib.sha256(request.body).hexdigest() if arguments is MISSING else arguments
+    return found
 
 
 def _plain(value: Any) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from authz.cli import agents, export, keys, ledger, outcomes, policy, serve, tail, token, up
+from authz.cli import agents, disclosures, export, ledger, outcomes, policy, serve, tail, token, up
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -15,6 +15,7 @@ app.command()(serve.serve)
 app.command()(serve.follow)
 app.command()(ledger.verify)
 app.command()(ledger.show)
+app.command()(disclosures.disclose)
 app.command()(tail.tail)
 app.command()(outcomes.outcomes)
 app.command()(agents.agents)
@@ -23,4 +24,4 @@ app.command()(token.token)
 app.add_typer(serve.config, name="config")
 app.add_typer(policy.app, name="policy")
 app.add_typer(export.app, name="export")
-app.add_typer(keys.app, name="keys")
+app.add_typer(ledger.keys, name="keys")

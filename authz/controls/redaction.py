@@ -49,6 +49,7 @@ class Redaction:
         self._known: dict[str, bool] = {}  # names that were asked for, and whether they are secrets'
         self._patterns = tuple(map(compiled, rules.patterns))
         self._any = any_of(rules.patterns) if rules.patterns else None
+        self.headers = frozenset(rules.headers)
         self._trees: tuple[_Tree, ...] = (_tree(rules.pointers),) if rules.pointers else ()
 
     def parameters(self, value: Any) -> tuple[Any, list[str]]:
@@ -62,16 +63,38 @@ class Redaction:
             path = _SECRET.sub(MASK, path)
         return self._text(path)
 
+    def texts(self, value: Any, pointer: str, masked: list[str]) -> Any:
+        """`value` with secret members masked, and in every text what is a credential by its form or what a
+        pattern matches: for what is not parameters. Pointers below `pointer` are added to `masked`.
+        """
+        if isinstance(value, dict):
+            return {
+                name: self._text_member(name, item, f"{pointer}/{escaped(name)}", masked)
+                for name, item in value.items()
+            }
+        if isinstance(value, list):
+            return [self.texts(item, f"{pointer}/{index}", masked) for index, item in enumerate(value)]
+        shown = self.path(value) if isinstance(value, str) else value
+        if shown is not value and shown != value:
+            masked.append(pointer)
+        return shown
+
+    def _text_member(self, name: str, item: Any, here: str, masked: list[str]) -> Any:
+        if self._is_secret(name):
+            masked.append(here)
+            return MASK
+        return self.texts(item, here, masked)
+
     def _plain(self, value: Any, pointer: str, masked: list[str]) -> Any:
         """`_below` where only names count, as almost everywhere."""
         if isinstance(value, dict):
             shown = {}
             for name, item in value.items():
                 if self._is_secret(name):
-                    masked.append(f"{pointer}/{_escaped(name)}")
+                    masked.append(f"{pointer}/{escaped(name)}")
                     item = MASK
                 elif isinstance(item, dict | list):
-                    item = self._plain(item, f"{pointer}/{_escaped(name)}", masked)
+                    item = self._plain(item, f"{pointer}/{escaped(name)}", masked)
                 shown[name] = item
             return shown
         return [
@@ -85,7 +108,7 @@ class Redaction:
         if isinstance(value, dict):
             shown = self._shown(value) if self._patterns else value
             return {
-                shown_name: self._member(name, item, f"{pointer}/{_escaped(shown_name)}", masked, trees)
+                shown_name: self._member(name, item, f"{pointer}/{escaped(shown_name)}", masked, trees)
                 for shown_name, (name, item) in zip(shown, value.items(), strict=True)
             }
         if isinstance(value, list):
@@ -156,7 +179,7 @@ def _folded(name: str) -> str:
     return name.lower().replace("_", "").replace("-", "")
 
 
-def _escaped(part: str) -> str:
+def escaped(part: str) -> str:
     return part.replace("~", "~0").replace("/", "~1")
 
 

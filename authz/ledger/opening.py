@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -23,17 +23,18 @@ import structlog
 
 from authz import __version__
 from authz.config import Settings
-from authz.errors import EvidenceUnavailable, KeyUnusable
+from authz.errors import EvidenceUnavailable
 from authz.ledger import files, keys, machine, notes
 from authz.ledger.chain import Chain
 from authz.ledger.checkpoints import CheckpointStore
 from authz.ledger.clock import epoch_name
+from authz.ledger.disclosures.vault import vault_of
+from authz.ledger.disclosures.writer import DisclosureWriter
 from authz.ledger.held import Seal
 from authz.ledger.journal import Disk, Journal
-from authz.ledger.keyring import Keyring
 from authz.ledger.lock import Lock
-from authz.ledger.record_keys import RecordKeys
 from authz.ledger.recovery import Epoch, Facts, Recovery, mark_failed
+from authz.ledger.signer import Signer
 from authz.ledger.writer import RESERVED, LedgerWriter, Observed, Pace
 
 log = structlog.get_logger(__name__)
@@ -79,10 +80,8 @@ class _Opening:
         self._settings, self._disk, self._clock_ns = settings, disk, clock_ns
         self._root = settings.ledger_directory
         self._origin = f"{settings.deployment}/{settings.worker}"
-        self._keys = RecordKeys(Keyring(settings.path(settings.ledger.record_key)))
-        log_ring = Keyring(settings.path(settings.ledger.log_key))
-        self._log_key = keys.public_key(log_ring.seed())
-        self._log_keys = [key.public for key in log_ring.listed()]
+        self._signer = Signer(keys.load(settings.path(settings.ledger.record_key)))
+        self._log_key = keys.public_key(keys.load(settings.path(settings.ledger.log_key)))
 
     def make_directories(self) -> None:
         """`<state>/ledger/<worker>`. The state directory has to be there: it may be a volume not mounted."""
@@ -113,10 +112,6 @@ class _Opening:
             seals=partial(self._seals, store),
             known_logs=lambda: store.logs(f"{self._origin}/") if store else [],
             opening=self._members,
-            public=self._keys.current.public,
-            lists=self._keys.lists,
-            holds=lambda public: self._keys.holder(public) is not None,
-            log_vkeys=lambda log: [keys.vkey(log, public) for public in self._log_keys],
             new_epoch=lambda after: epoch_name(self._clock_ns(), random(8), after),
         )
         try:
@@ -136,14 +131,11 @@ class _Opening:
     ) -> LedgerWriter:
         """Write and sync the epoch's first entries, then hand over."""
         ledger = self._settings.ledger
-        signer = self._keys.holder(epoch.public)
-        if signer is None:  # recovery goes on under no other
-            raise KeyUnusable(f"{epoch.log}: its record key is not here")
         chain = Chain(
             epoch.log,
             epoch.seq,
             epoch.previous,
-            signer=signer,
+            signer=self._signer,
             signer_id=self._origin,
             clock_ns=self._clock_ns,
         )
@@ -162,13 +154,18 @@ class _Opening:
             mark_failed=partial(_mark, epoch.directory, self._disk),
             on_failure=on_failure,
             release=release,
-            newer_key=self._keys.newer,
+            disclosures=self._disclosures(epoch),
         )
+
+    def _disclosures(self, epoch: Epoch) -> DisclosureWriter | None:
+        if not self._settings.disclosures.wanted:
+            return None
+        return DisclosureWriter(epoch.directory, epoch.log, vault_of(self._settings))
 
     def _begun(self, epoch: Epoch, chain: Chain) -> Journal:
         journal = Journal(epoch.directory / "entries", epoch.seq, self._disk)
         try:
-            journal.write([*self._first(epoch, chain)])
+            journal.write([chain.seal(kind, members)[0] for kind, members in epoch.first])
             first = journal.unsynced()
             journal.make_durable(first)
             journal.synced(first)
@@ -177,21 +174,13 @@ class _Opening:
             raise
         return journal
 
-    def _first(self, epoch: Epoch, chain: Chain) -> Iterator[bytes]:
-        """The epoch's first entries; if it goes on by the key of before, also that this one hands over."""
-        for kind, members in epoch.first:
-            yield chain.seal(kind, members)[0]
-        if chain.signer is not self._keys.current:
-            yield chain.seal("key", chain.last_words(self._keys.current))[0]
-            chain.turn_to(self._keys.current)
-
     def _members(self, log: str) -> dict[str, Any]:
         """What an `open` entry says of this worker."""
         settings = rfc8785.dumps(self._settings.model_dump(mode="json"))
         return {
             "config_sha256": hashlib.sha256(settings).hexdigest(),
             "log_vkey": keys.vkey(log, self._log_key),
-            "record_keys": [self._keys.current.public_jwk],
+            "record_keys": [self._signer.public_jwk],
             "version": __version__,
         }
 
@@ -205,7 +194,7 @@ class _Opening:
         if note is not None:
             with suppress(ValueError):
                 checkpoint = notes.parse(note)
-                if checkpoint.log == log and notes.signed_by(checkpoint, *self._log_keys):
+                if checkpoint.log == log and notes.signed_by(checkpoint, self._log_key):
                     seals.append((checkpoint.size, checkpoint.root))
         return seals
 

@@ -1,0 +1,1 @@
+"""What explains a decision and can be erased: SD-JWT disclosures beside the ledger (EVIDENCE section 5)."""
