@@ -401,6 +401,11 @@ class Follower(_Section):
         default=Path("checkpoints.sqlite"),
         description="Compare-and-swap store of the last signed size; keep it apart from the ledger.",
     )
+    record_keys: tuple[Path, ...] = Field(
+        default=(),
+        description="Record keys of workers that do not share `ledger.record_key`: nothing is sealed that "
+        "another key attests.",
+    )
     bundles: HostPort = Field(
         default="127.0.0.1:8282", description="HOST:PORT that serves policy bundles to OPA."
     )

@@ -19,16 +19,14 @@ from authz.followers.bell import Bell
 from authz.followers.durable import Durable
 from authz.followers.exporters.destination import Destination
 from authz.followers.exporters.runner import Exporting
-from authz.ledger import keys
+from authz.followers.own_keys import OwnKeys
 from tests import ledgers
 from tests.wire.serving import until
 from tests.workers import Worker
 
-LOG_KEY = keys.public_key(ledgers.LOG_SEED)
-
 
 def durable(worker: Worker) -> Durable:
-    return Durable(worker.root.parent, worker.settings.deployment, LOG_KEY)
+    return Durable(worker.root.parent, worker.settings.deployment, OwnKeys.of(worker.settings))
 
 
 def everything(worker: Worker) -> list[tuple[str, int]]:

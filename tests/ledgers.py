@@ -10,7 +10,9 @@ entries that lie, logs that end too early, segments without signatures (quickly,
 
 from __future__ import annotations
 
+import json
 import shutil
+from base64 import urlsafe_b64decode
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -130,6 +132,12 @@ def read(epoch: Path) -> list[bytes]:
 def members(epoch: Path) -> list[Members]:
     """The stored entries, read."""
     return [canonical.parse(entry) for entry in read(epoch)]
+
+
+def kid(entry: Members) -> str:
+    """Whose attestation an entry says to have."""
+    header = entry["attestation_signature"].split(".")[0]
+    return str(json.loads(urlsafe_b64decode(header + "=" * (-len(header) % 4)))["kid"])
 
 
 def leaf(epoch: Path, seq: int) -> str:

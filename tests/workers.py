@@ -8,17 +8,24 @@ worker.check()                                     our verifier and the independ
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from authz.config import Settings
+from authz.custody import rotation
+from authz.custody.rotation import Change, Purpose
+from authz.followers.own_keys import OwnKeys
 from authz.followers.seal import Sealer
-from authz.ledger import keys
 from authz.ledger.checkpoints import CheckpointStore
+from authz.ledger.clock import Stamp
 from authz.ledger.journal import Disk
+from authz.ledger.keyring import Keyring, Listed
 from authz.ledger.opening import open_ledger
+from authz.ledger.outbox import Outbox
+from authz.ledger.trust import Trust
 from authz.ledger.writer import LedgerWriter, Observed
 from tests import ledgers
 from tests.unit.ledger import oracle
@@ -92,11 +99,27 @@ class Worker:
 
     def history(self) -> list[list[Entry]]:
         """Every entry of every epoch, read by the oracle."""
-        return oracle.history(self.root, keys.public_key(ledgers.RECORD_SEED))
+        return oracle.history(self.root, *self.trust().record_keys)
+
+    def trust(self) -> Trust:
+        """What pins every key that there ever was."""
+        ledger = self.settings.ledger
+        record, log = (
+            tuple(key.public for key in Keyring(self.settings.path(file)).listed())
+            for file in (ledger.record_key, ledger.log_key)
+        )
+        return Trust({f"{ledgers.WORKER}/": log}, record)
+
+    def rotate(self, purpose: Purpose) -> Listed:
+        """What `aegis keys rotate` does."""
+        file = self.settings.ledger.record_key if purpose == "record" else self.settings.ledger.log_key
+        with Outbox(self.settings.outbox) as outbox:
+            change = Change("test", Stamp(time.time_ns).now(), "", outbox.put)
+            return rotation.rotate(Keyring(self.settings.path(file)), purpose, change)
 
     def check(self) -> list[list[Entry]]:
         """Our verifier and the oracle find the ledger whole; the oracle's `history`."""
-        report = ledgers.check(self.root)
+        report = ledgers.check(self.root, pinned=self.trust())
         assert report.verified, report.first_fault
         return self.history()
 
@@ -106,7 +129,7 @@ class Worker:
     def seal(self) -> None:
         """One round of a follower of its own."""
         store = CheckpointStore(self.settings.path(self.settings.follower.checkpoint_store))
-        sealer = Sealer(self.root.parent, self.settings.deployment, store, ledgers.LOG_SEED)
+        sealer = Sealer(self.root.parent, self.settings.deployment, store, OwnKeys.of(self.settings))
         try:
             sealer.round()
         finally:

@@ -17,7 +17,7 @@ from authz.errors import CursorUnusable
 from authz.followers.durable import Durable, Extent
 from authz.followers.exporters.cursor import Cursors
 from authz.followers.exporters.dead_letters import DeadLetters
-from authz.ledger import keys
+from authz.followers.own_keys import OwnKeys
 from authz.ledger.report import plain
 
 EXIT_STANDS: Final = 1
@@ -35,8 +35,8 @@ def status(state: State = None, config: ConfigFile = None, as_json: Json = False
     """Show for each exporter and worker what is exported, what waits, and what was refused."""
     with explained():
         settings = settings_of(state, config)
-        public = keys.public_key(keys.load(settings.path(settings.ledger.log_key)))
-        extents = Durable(settings.ledger_directory.parent, settings.deployment, public).extents()
+        own = OwnKeys.of(settings)
+        extents = Durable(settings.ledger_directory.parent, settings.deployment, own).extents()
         directory = settings.path(settings.exporters.directory)
         found = [_of(directory / name, extents) for name in _names(settings, directory)]
     if as_json:

@@ -1,4 +1,4 @@
-"""`aegis verify`, `aegis show`, `aegis keys ...`: the evidence, for whoever has to rely on it.
+"""`aegis verify`, `aegis show`: the evidence, for whoever has to rely on it.
 
     exit status    0 verified, found or done    1 not verified, or no such record    2 could not run
 
@@ -23,8 +23,7 @@ from rich.text import Text
 from authz.config import Settings
 from authz.config_file import load
 from authz.errors import AegisError, ConfigError, IntegrityViolation
-from authz.ledger import anchors, form, notes, reader, trust
-from authz.ledger import keys as key_files
+from authz.ledger import anchors, form, reader, trust
 from authz.ledger import verify as verifier
 from authz.ledger.attestation import Attestations
 from authz.ledger.report import LogReport, Report, plain
@@ -39,8 +38,6 @@ FIRST: Final = tuple(
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object for programs.")]
 State = Annotated[Path | None, typer.Option("--state", help="The state directory; else the settings' own.")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", "-c", help="Settings, a YAML file.")]
-
-keys = typer.Typer(no_args_is_help=True, help="Keys of the ledger: make them, pin them.")
 
 
 @contextmanager
@@ -241,56 +238,6 @@ def _print(found: reader.Found, members: dict[str, Any], attested: str) -> None:
     for name, value in rows.items():
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         console.print(Text.assemble((f"{plain(name):<{width}}  ", "bold"), plain(text)), soft_wrap=True)
-
-
-# -- keys
-
-
-@keys.command()
-def generate(state: State = None, config: ConfigFile = None) -> None:
-    """Make the record key, the log key, the source key and, where disclosures are kept, the key that wraps
-    theirs (mode 0600), as far as they are missing.
-    """
-    with explained():
-        settings = settings_of(state, config)
-        made = [settings.ledger.record_key, settings.ledger.log_key, settings.identity.source_key]
-        for file in made + [settings.disclosures.key] * settings.disclosures.wanted:
-            there = settings.path(file).exists()
-            key_files.ensure(settings.path(file))
-            typer.echo(f"{settings.path(file)}: {'kept' if there else 'made'}")
-
-
-@keys.command("export-trust")
-def export_trust(state: State = None, config: ConfigFile = None) -> None:
-    """Print trust.json, the public keys that verifiers pin."""
-    with explained():
-        settings = settings_of(state, config)
-        record_key, log_key = (
-            key_files.public_key(key_files.load(settings.path(file)))
-            for file in (settings.ledger.record_key, settings.ledger.log_key)
-        )
-        if record_key == log_key:
-            raise ConfigError(
-                f"{settings.path(settings.ledger.log_key)}: the record key again; never share them"
-            )
-        data = trust.export({f"{settings.deployment}/{settings.worker}/": [log_key]}, [record_key])
-        typer.echo(data.decode(), nl=False)
-
-
-@keys.command()
-def vkey(
-    origin: Annotated[str, typer.Argument(help="A log's name, DEPLOYMENT/WORKER/EPOCH.")],
-    trust_file: Annotated[Path, typer.Option("--trust", help="The pinned public keys, trust.json.")] = Path(
-        "var/trust.json"
-    ),
-) -> None:
-    """Print the verifier keys (C2SP signed-note) of a log's checkpoints, one a line, for others' tools."""
-    with explained():
-        publics = trust.load(trust_file).log_keys_of(origin)
-        if not publics or not notes.is_name(origin):
-            raise ConfigError(f"{trust_file}: no key is pinned for {origin}")
-        for public in publics:
-            typer.echo(key_files.vkey(origin, public))
 
 
 def settings_of(state: Path | None, config: Path | None) -> Settings:

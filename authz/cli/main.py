@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from authz.cli import agents, disclosures, export, ledger, outcomes, policy, serve, tail, token, up
+from authz.cli import agents, disclosures, export, keys, ledger, outcomes, policy, serve, tail, token, up
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -24,4 +24,4 @@ app.command()(token.token)
 app.add_typer(serve.config, name="config")
 app.add_typer(policy.app, name="policy")
 app.add_typer(export.app, name="export")
-app.add_typer(ledger.keys, name="keys")
+app.add_typer(keys.app, name="keys")

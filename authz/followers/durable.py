@@ -4,7 +4,7 @@
     an epoch that another one    what the later one says it held when it was opened: recovery synced it and
     continued or gave up         read it from the disk, and the later log is bound to that number
 
-In: the ledgers' directory, the log's public key. Out: Extents in order. Called by the record stream and the
+In: the ledgers' directory, the deployment's keys. Out: Extents in order. Called by the record stream and the
 exporters on threads of their own. It never looks into entries, but for the first lines of an epoch.
 """
 
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from authz.followers.own_keys import OwnKeys
 from authz.followers.places import Place, checkpoint_of, find
 from authz.ledger import files
 from authz.ledger.epochs import Opening, read_opening
@@ -36,9 +37,14 @@ class Extent(Struct, frozen=True):
 class Durable:
     """What may leave, of every worker below `ledgers`. An epoch that is whole is not looked at again."""
 
-    def __init__(self, ledgers: Path, deployment: str, public: bytes) -> None:
-        self._ledgers, self._deployment, self.public = ledgers, deployment, public
+    def __init__(self, ledgers: Path, deployment: str, keys: OwnKeys) -> None:
+        self._ledgers, self._deployment, self._keys = ledgers, deployment, keys
         self._whole: dict[Path, Extent] = {}
+
+    @property
+    def publics(self) -> tuple[bytes, ...]:
+        """The log keys of this deployment."""
+        return self._keys.publics
 
     def places(self) -> list[Place]:
         """Raises OSError."""
@@ -56,7 +62,7 @@ class Durable:
             return self._whole[place.directory]
         held = _said_later(place, places) if place.final else None
         if held is None:
-            found = checkpoint_of(place, self.public)
+            found = checkpoint_of(place, self.publics)
             sealed = found[0].size if found else 0
             return Extent(place.directory, place.log, sealed, whole=_given_up(place, places))
         self._whole[place.directory] = Extent(place.directory, place.log, held, whole=True)

@@ -1,6 +1,6 @@
 """Everything that leaves: the record stream, exporters, checkpoints for anchors, as the settings want them.
 
-In: the settings, the log's public key, the bell. Out: tasks for the follower's process, gauges. All of them
+In: the settings, the deployment's keys, the bell. Out: tasks for the follower's process, gauges. All of them
 read what is durable on disk, so none depends on another, nor a worker on any.
 """
 
@@ -21,6 +21,7 @@ from authz.followers.anchors.outside import Outside
 from authz.followers.bell import Bell
 from authz.followers.durable import Durable
 from authz.followers.exporters.setup import exporters
+from authz.followers.own_keys import OwnKeys
 from authz.followers.stream import RecordStream, StreamServer
 from authz.telemetry.metrics import Gauge
 
@@ -31,8 +32,8 @@ class Outlets:
     Raises ConfigError for a file that cannot be used.
     """
 
-    def __init__(self, settings: Settings, public: bytes, bell: Bell) -> None:
-        durable = Durable(settings.ledger_directory.parent, settings.deployment, public)
+    def __init__(self, settings: Settings, keys: OwnKeys, bell: Bell) -> None:
+        durable = Durable(settings.ledger_directory.parent, settings.deployment, keys)
         self._bell, self.ended = bell, asyncio.Event()
         self._tracers = _tracers(settings) if settings.follower.stream else None
         self._service = RecordStream(durable, bell, self.ended)

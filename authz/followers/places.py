@@ -6,7 +6,7 @@ which must agree on what there is. It reads names only, and follows no link.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from msgspec import Struct
@@ -42,10 +42,10 @@ def _epochs(worker: Path, origin: str) -> Iterator[Place]:
         yield Place(path, f"{origin}/{path.name}", final=path is not epochs[-1])
 
 
-def checkpoint_of(place: Place, public: bytes) -> tuple[notes.Checkpoint, bytes] | None:
+def checkpoint_of(place: Place, publics: Sequence[bytes]) -> tuple[notes.Checkpoint, bytes] | None:
     """The epoch's checkpoint and the signed note it was read from, None before the first.
 
-    Raises IntegrityViolation if what lies there is not one of this log by the log key `public`.
+    Raises IntegrityViolation if what lies there is not one of this log by one of the log keys `publics`.
     """
     note, fault = files.checkpoint(place.directory)
     if fault:
@@ -57,6 +57,6 @@ def checkpoint_of(place: Place, public: bytes) -> tuple[notes.Checkpoint, bytes]
         checkpoint = notes.parse(note)
     except ValueError as error:
         raise IntegrityViolation(str(error), file=file) from None
-    if checkpoint.log != place.log or not notes.signed_by(checkpoint, public):
+    if checkpoint.log != place.log or not notes.signed_by(checkpoint, *publics):
         raise IntegrityViolation(f"not a checkpoint of {place.log} signed by this log key", file=file)
     return checkpoint, note

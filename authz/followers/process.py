@@ -26,8 +26,8 @@ from authz.errors import ConfigError, EvidenceUnavailable, IntegrityViolation
 from authz.followers.bell import Bell
 from authz.followers.bundles import bundle_app
 from authz.followers.outlets import Outlets
+from authz.followers.own_keys import OwnKeys
 from authz.followers.seal import Sealer
-from authz.ledger import keys
 from authz.ledger.checkpoints import CheckpointStore
 from authz.ledger.lock import Lock
 from authz.telemetry.http import StatusServer
@@ -45,15 +45,15 @@ async def follow(settings: Settings) -> int:
     Raises ConfigError for an address that is taken or a file that cannot be used, KeyUnusable, LedgerLocked
     if another follower seals here, IntegrityViolation when stored evidence is not what was signed.
     """
-    seed = keys.load(settings.path(settings.ledger.log_key))
+    keys = OwnKeys.of(settings)
     path = settings.path(settings.follower.checkpoint_store)
     with _locked(settings), _listening(settings.follower.bundles) as listener:
         store = CheckpointStore(path)
-        sealer = Sealer(settings.ledger_directory.parent, settings.deployment, store, seed)
+        sealer = Sealer(settings.ledger_directory.parent, settings.deployment, store, keys)
         bell = Bell()
         sealing = Sealing(sealer, settings.follower.checkpoint_s, bell)
         try:
-            outlets = Outlets(settings, keys.public_key(seed), bell)
+            outlets = Outlets(settings, keys, bell)
             status = _status(settings, sealing, outlets)
             try:
                 await outlets.start()

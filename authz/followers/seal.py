@@ -3,9 +3,10 @@
     each epoch: read new lines -> check, also the last one's attestation -> fdatasync -> compare-and-swap in
     the store -> sign -> `checkpoint`
 
-In: the ledgers below `<state>/ledger`, the log key, the checkpoint store. Out: each epoch's `checkpoint`, a
-signed note. Called by the follower's process, one `round` after another. It must never sign two inconsistent
-checkpoints, nor over what it has not read: an IntegrityViolation ends the follower, and nothing is repaired.
+In: the ledgers below `<state>/ledger`, the deployment's keys, the checkpoint store. Out: each epoch's
+`checkpoint`, a signed note. Called by the follower's process, one `round` after another. It must never sign
+two inconsistent checkpoints, nor over what it has not read: an IntegrityViolation ends the follower, and
+nothing is repaired.
 
 An epoch that is not the newest of its worker is final: it is sealed to its end once and not read again. If it
 is damaged or rolled back, that is a violation unless the `gap` of a later epoch owns up to it. An epoch in
@@ -15,16 +16,18 @@ which a sync failed is never sealed any further: a fault of every round until it
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 import structlog
 
 from authz import canonical
-from authz.errors import EvidenceUnavailable, IntegrityViolation
+from authz.errors import EvidenceUnavailable, IntegrityViolation, KeyUnusable
+from authz.followers.own_keys import OwnKeys
 from authz.followers.places import Place, checkpoint_of, find
 from authz.followers.tail import SyncFailed, Tail
-from authz.ledger import files, keys, notes
+from authz.ledger import files, notes
 from authz.ledger.checkpoints import CheckpointStore
 from authz.ledger.epochs import read_opening
 from authz.ledger.form import MAX_ENTRY
@@ -45,10 +48,9 @@ class Sealer:
     """
 
     def __init__(
-        self, ledgers: Path, deployment: str, store: CheckpointStore, seed: bytes, disk: Disk | None = None
+        self, ledgers: Path, deployment: str, store: CheckpointStore, keys: OwnKeys, disk: Disk | None = None
     ) -> None:
-        self._ledgers, self._deployment, self._store, self._seed = ledgers, deployment, store, seed
-        self._public = keys.public_key(seed)
+        self._ledgers, self._deployment, self._store, self._keys = ledgers, deployment, store, keys
         self._disk = disk or Disk()
         self._open: dict[Path, _Epoch] = {}
         self._settled: set[Path] = set()
@@ -65,6 +67,7 @@ class Sealer:
         is not in the store.
         """
         unwell: OSError | EvidenceUnavailable | None = None
+        self._refresh_keys()
         places = list(find(self._ledgers, self._deployment))
         self._check_gone({place.directory for place in places})
         for place in places:
@@ -88,6 +91,12 @@ class Sealer:
             epoch.tail.close()
         self._open.clear()
 
+    def _refresh_keys(self) -> None:
+        try:
+            self._keys.refresh()
+        except KeyUnusable as error:
+            raise EvidenceUnavailable(str(error)) from None
+
     def _check_gone(self, there: set[Path]) -> None:
         for directory in self._open.keys() - there:
             if self._open[directory].tail.size:
@@ -101,7 +110,7 @@ class Sealer:
             if place.final and stored and note == stored and _end(place.directory) == stored[0]:
                 self._settled.add(place.directory)  # sealed to its end by an earlier process
                 return
-            epoch = self._open[place.directory] = _Epoch(place, stored, note)
+            epoch = self._open[place.directory] = _Epoch(place, stored, note, self._keys.believes)
         marked = os.path.lexists(place.directory / FAILED)
         if marked or place.directory in self._failed:
             self._fail(place, "marked on disk", marked=marked)
@@ -148,7 +157,7 @@ class Sealer:
 
     def _note(self, place: Place) -> tuple[int, bytes] | None:
         """Size and root of the checkpoint that lies there. Raises IntegrityViolation if it is not ours."""
-        found = checkpoint_of(place, self._public)
+        found = checkpoint_of(place, self._keys.publics)
         return (found[0].size, found[0].root) if found else None
 
     def _sign(self, epoch: _Epoch) -> None:
@@ -160,7 +169,7 @@ class Sealer:
             del self._open[epoch.directory]
             raise EvidenceUnavailable(f"{epoch.log}: another process seals this log too; it is read anew")
         epoch.stored = size
-        self._replace(epoch.directory / NOTE, notes.sign(epoch.log, size, root, self._seed))
+        self._replace(epoch.directory / NOTE, notes.sign(epoch.log, size, root, *self._keys.seeds))
         epoch.noted = size
         self.sealed += 1
 
@@ -179,12 +188,18 @@ class _Epoch:
     """One epoch that may still grow. `stored` and `noted`: sizes in the store and in the checkpoint file."""
 
     def __init__(
-        self, place: Place, stored: tuple[int, bytes] | None, note: tuple[int, bytes] | None
+        self,
+        place: Place,
+        stored: tuple[int, bytes] | None,
+        note: tuple[int, bytes] | None,
+        believed: Callable[[bytes], bool],
     ) -> None:
         self.directory, self.log = place.directory, place.log
         self.stored = stored[0] if stored else 0
         self.noted = note[0] if note else 0
-        self.tail = Tail(place.directory, place.log, [seal for seal in (stored, note) if seal])
+        self.tail = Tail(
+            place.directory, place.log, [seal for seal in (stored, note) if seal], believed=believed
+        )
 
     @property
     def unsealed(self) -> int:

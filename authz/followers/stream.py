@@ -104,14 +104,14 @@ class RecordStream(ledger_pb2_grpc.LedgerServicer):
         places = [place for place in self._durable.places() if place.worker == worker]
         if not places:
             raise NotHere(f"no worker {worker!r} has a log here")
-        found = [checkpoint_of(place, self._durable.public) for place in places]
+        found = [checkpoint_of(place, self._durable.publics) for place in places]
         return [pb.Checkpoint(log=each.log, size=each.size, note=note) for each, note in filter(None, found)]
 
     def _receipt(self, log_name: str, seq: int) -> pb.Receipt:
         place = next((place for place in self._durable.places() if place.log == log_name), None)
         if place is None:
             raise NotHere("no such log is here")
-        found = checkpoint_of(place, self._durable.public)
+        found = checkpoint_of(place, self._durable.publics)
         if found is None or seq >= found[0].size:
             raise NotSealed("no checkpoint covers this entry")
         at = reading.locate(place.directory, seq)

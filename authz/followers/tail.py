@@ -9,15 +9,14 @@ Entries below the newest signed size are only hashed, since that root speaks for
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from authz import canonical
 from authz.errors import IntegrityViolation
 from authz.ledger import form, keys, merkle
-from authz.ledger.attestation import Attestations
 from authz.ledger.journal import SEGMENT_ENTRIES, segment_name
+from authz.ledger.succession import InUse
 
 CHUNK: Final = 1 << 20  # bytes read at once
 MAX_UNSYNCED: Final = 8  # segments kept open until they are synced
@@ -29,10 +28,18 @@ class SyncFailed(OSError):
 
 class Tail:
     """`size` entries taken so far, `tree` over them. Holds the current segment open until `close`: only a
-    descriptor from before an error sees it when it syncs.
+    descriptor from before an error sees it when it syncs. `believed`: whether a public key is one of the
+    record keys of this deployment.
     """
 
-    def __init__(self, directory: Path, log: str, signed: Iterable[tuple[int, bytes]] = ()) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        log: str,
+        signed: Iterable[tuple[int, bytes]] = (),
+        *,
+        believed: Callable[[bytes], bool],
+    ) -> None:
         self.log, self.closed = log, False
         self._entries = directory / "entries"
         self._signed: dict[int, bytes] = {}
@@ -42,7 +49,7 @@ class Tail:
         self._trusted = max(self._signed, default=0)
         self.tree = merkle.CompactRange()
         self._previous = merkle.EMPTY_HASH_HEX
-        self._record_keys: Any = None  # as the log's first entry names them
+        self._in_use, self._believed = InUse(), believed
         self._last: tuple[bytes, dict[str, Any]] | None = None  # to be attested: entry and members
         self._fd = -1
         self._number = 0  # of the current segment
@@ -72,16 +79,19 @@ class Tail:
             self._violated(f"rolled back: {self._trusted} entries were sealed, and {self.size} are there")
 
     def check_attested(self) -> None:
-        """Raises IntegrityViolation if no key that the log's first entry names attests the last one.
+        """Raises IntegrityViolation if the last entry is not attested by the record key in use, or that is
+        none of this deployment's.
 
         Its link covers those before it: nobody without that key can have added any of them.
         """
         if self._last is None:
             return
         try:
-            Attestations(map(keys.from_jwk, self._record_keys)).check(*self._last)
-        except (ValueError, TypeError) as error:
-            self._violated(f"not attested by a key that its log names: {error}", self.size - 1)
+            self._in_use.check(*self._last)
+            if not self._believed(self._in_use.public):
+                raise ValueError(f"{keys.thumbprint(self._in_use.public)} is none of this deployment's keys")
+        except ValueError as error:
+            self._violated(f"not by the record key in use: {error}", self.size - 1)
         self._last = None
 
     def sync(self) -> None:
@@ -165,8 +175,7 @@ class Tail:
             members = form.read(entry, self.log, self.size, self._previous)
             self.closed = members["kind"] == "close"
             self._last = (entry, members) if self.size >= self._trusted else None
-        if self.size == 0:
-            self._record_keys = canonical.parse(entry).get("record_keys")
+        self._in_use.see(entry)
         leaf = merkle.leaf_hash(entry)
         self._previous = leaf.hex()
         self.tree.append(leaf)

@@ -11,7 +11,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from authz.ledger import merkle
+from authz.ledger import merkle, succession
 from authz.ledger.clock import Stamp
 from authz.ledger.entry import encode
 from authz.ledger.signer import Signer
@@ -27,7 +27,7 @@ class Written(Struct, frozen=True, gc=False):
 
 
 class Chain:
-    """`seq` is the next entry's place, `previous` the hash (hex) of the entry before it."""
+    """`seq` is the next entry's place, `previous` the hash (hex) of the entry before it, `signer` attests."""
 
     def __init__(
         self,
@@ -40,7 +40,8 @@ class Chain:
         clock_ns: Callable[[], int],
     ) -> None:
         self.log, self.seq, self.previous = log, seq, previous
-        self._signer, self._signer_id = signer, signer_id
+        self.signer, self._signer_id = signer, signer_id
+        self._before: tuple[int, Signer] | None = None  # the last hand-over's place, and who signed it
         self._stamp = Stamp(clock_ns)
 
     def seal(self, kind: str, members: dict[str, Any]) -> tuple[bytes, Written]:
@@ -56,12 +57,25 @@ class Chain:
                 "signer_id": self._signer_id,
                 "timestamp": timestamp,
             },
-            self._signer,
+            self.signer,
         )
         self.previous = merkle.leaf_hash(entry).hex()
         self.seq = seq + 1
         return entry, Written(self.log, seq, self.previous, timestamp)
 
+    def last_words(self, heir: Signer) -> dict[str, Any]:
+        """The members of the next entry if it is the one by which this record key hands over to `heir`'s."""
+        return succession.say(
+            heir.public, self.signer.public, self.log, self.seq, self.previous, who=self._signer_id
+        )
+
+    def turn_to(self, heir: Signer) -> None:
+        """The entry sealed last was the old key's last one: `heir` attests from now on."""
+        self._before = (self.seq - 1, self.signer)
+        self.signer = heir
+
     def rewind(self, seq: int, previous: str) -> None:
         """Forget the entries from `seq` on; `previous` is the hash of the one before."""
         self.seq, self.previous = seq, previous
+        if self._before and seq <= self._before[0]:
+            self.signer = self._before[1]

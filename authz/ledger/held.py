@@ -13,13 +13,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from authz import canonical
-from authz.ledger import files, keys, merkle, segment
-from authz.ledger.attestation import Attestations
+from authz.ledger import files, merkle, segment
 from authz.ledger.journal import SEGMENT_ENTRIES, segment_name
 from authz.ledger.report import Fault
+from authz.ledger.succession import InUse
 
 Seal = tuple[int, bytes]
 """A size and the root (32 bytes) that was signed for it."""
@@ -28,7 +28,8 @@ Seal = tuple[int, bytes]
 class Held(Struct):
     """`size` good entries up to the one with hash `tip` (hex) and the `root` over them; then `fault`, or an
     incomplete last line of `torn_bytes` in `last_file`. `opened` and `last` are members of the first and the
-    last good entry. `sealed` is the largest size that was ever signed; `contradicts`: not these entries.
+    last good entry, `in_use` the record key after it. `sealed` is the largest size that was ever signed;
+    `contradicts`: not these entries.
     """
 
     directory: Path
@@ -43,6 +44,7 @@ class Held(Struct):
     last_file: Path | None = None
     fault: Fault | None = None
     contradicts: bool = False
+    in_use: InUse = field(default_factory=InUse)
 
     @property
     def closed(self) -> bool:
@@ -77,7 +79,7 @@ def _walk(directory: Path, log: str, seals: list[Seal], trusted: int) -> tuple[H
         task = segment.Task(file, first, last, log, level, cuts=cuts)
         with files.open_regular(file) as stream:
             _only_from_disk(stream)
-            walked = segment.walk_stream(task, stream)
+            walked = segment.walk_stream(task, stream, held.in_use.see)
         if walked.previous not in ("", held.tip):
             held.fault = Fault("previous_entry_hash: not the hash of the entry before", str(file), 1, first)
             break
@@ -117,10 +119,9 @@ def _read_ends(held: Held) -> None:
     entry = _entry(file, place % SEGMENT_ENTRIES)
     held.last = canonical.parse(entry)
     try:
-        record_keys = [keys.from_jwk(jwk) for jwk in held.opened["record_keys"]]
-        Attestations(record_keys).check(entry, held.last)
-    except (ValueError, KeyError, TypeError) as error:
-        what = f"the last good entry is not attested by a key that its log names: {error}"
+        held.in_use.check(entry, held.last)
+    except ValueError as error:
+        what = f"the last good entry is not by the record key in use: {error}"
         held.fault = held.fault or Fault(what, str(file), place % SEGMENT_ENTRIES + 1, place)
 
 

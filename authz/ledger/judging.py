@@ -7,15 +7,17 @@ first fault. Called by the verifier; it reads names of files and nothing else.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct, field
 
-from authz.ledger import files, merkle, notes
+from authz.ledger import files, merkle, notes, succession
 from authz.ledger.anchors import Given
 from authz.ledger.epochs import Epochs, Extent, Opening
 from authz.ledger.journal import SEGMENT_ENTRIES
 from authz.ledger.report import Fault, Gap, LogReport
+from authz.ledger.succession import Succession
 
 NONE_GIVEN: Final = Given()
 
@@ -45,11 +47,35 @@ class Whole(Struct):
     torn_bytes: int = 0
     gaps: tuple[Gap, ...] = ()
     gap_count: int = 0
+    succession: Succession = field(default_factory=Succession)
     fault: Fault | None = None
 
     @property
     def extent(self) -> Extent:
         return Extent(self.tree.size, self.torn_bytes, self.roots, self.fault is None)
+
+
+def returned(plans: list[Plan], wholes: list[Whole]) -> Iterator[tuple[Plan, Fault]]:
+    """The logs in which a record key attests again after another one took over from it in the same worker's
+    logs, unless they have a fault already.
+    """
+    workers: dict[str, list[tuple[Plan, Whole]]] = {}
+    for plan, whole in zip(plans, wholes, strict=True):
+        workers.setdefault(plan.log.rpartition("/")[0], []).append((plan, whole))
+    for logs in workers.values():
+        logs.sort(key=lambda log: log[0].log)
+        found = succession.returned((plan.log, whole.succession) for plan, whole in logs)
+        if found:
+            log, seq, what = found
+            plan, whole = next(each for each in logs if each[0].log == log)
+            if whole.fault is None:
+                yield plan, _at(plan, seq, what)
+
+
+def _at(plan: Plan, seq: int, what: str) -> Fault:
+    """A fault at entry `seq`."""
+    number, place = divmod(seq, SEGMENT_ENTRIES)
+    return Fault(what, str(plan.listing.files[number]), place + 1, seq)
 
 
 def judge(

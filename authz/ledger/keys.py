@@ -45,15 +45,20 @@ def _make(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     descriptor, unfinished = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
     try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(os.urandom(32).hex() + "\n")
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(encode(os.urandom(32)))
             file.flush()
             os.fsync(file.fileno())
         with suppress(FileExistsError):  # another process was first: its key counts
             os.link(unfinished, path)
     finally:
         os.unlink(unfinished)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Names in `path` are durable afterwards. Raises OSError."""
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(directory)
     finally:
@@ -78,6 +83,11 @@ def load(path: Path) -> bytes:
     if not _SEED.fullmatch(stored):
         raise KeyUnusable(f"{path}: not an Ed25519 seed of 64 lowercase hex digits")
     return bytes.fromhex(stored[:64].decode("ascii"))
+
+
+def encode(seed: bytes) -> bytes:
+    """What a file with this seed holds."""
+    return seed.hex().encode() + b"\n"
 
 
 def public_key(seed: bytes) -> bytes:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,7 @@ import structlog
 
 from authz import __version__
 from authz.config import Settings
-from authz.errors import EvidenceUnavailable
+from authz.errors import EvidenceUnavailable, KeyUnusable
 from authz.ledger import files, keys, machine, notes
 from authz.ledger.chain import Chain
 from authz.ledger.checkpoints import CheckpointStore
@@ -32,9 +32,10 @@ from authz.ledger.disclosures.vault import vault_of
 from authz.ledger.disclosures.writer import DisclosureWriter
 from authz.ledger.held import Seal
 from authz.ledger.journal import Disk, Journal
+from authz.ledger.keyring import Keyring
 from authz.ledger.lock import Lock
+from authz.ledger.record_keys import RecordKeys
 from authz.ledger.recovery import Epoch, Facts, Recovery, mark_failed
-from authz.ledger.signer import Signer
 from authz.ledger.writer import RESERVED, LedgerWriter, Observed, Pace
 
 log = structlog.get_logger(__name__)
@@ -80,8 +81,10 @@ class _Opening:
         self._settings, self._disk, self._clock_ns = settings, disk, clock_ns
         self._root = settings.ledger_directory
         self._origin = f"{settings.deployment}/{settings.worker}"
-        self._signer = Signer(keys.load(settings.path(settings.ledger.record_key)))
-        self._log_key = keys.public_key(keys.load(settings.path(settings.ledger.log_key)))
+        self._keys = RecordKeys(Keyring(settings.path(settings.ledger.record_key)))
+        log_ring = Keyring(settings.path(settings.ledger.log_key))
+        self._log_key = keys.public_key(log_ring.seed())
+        self._log_keys = [key.public for key in log_ring.listed()]
 
     def make_directories(self) -> None:
         """`<state>/ledger/<worker>`. The state directory has to be there: it may be a volume not mounted."""
@@ -112,6 +115,10 @@ class _Opening:
             seals=partial(self._seals, store),
             known_logs=lambda: store.logs(f"{self._origin}/") if store else [],
             opening=self._members,
+            public=self._keys.current.public,
+            lists=self._keys.lists,
+            holds=lambda public: self._keys.holder(public) is not None,
+            log_vkeys=lambda log: [keys.vkey(log, public) for public in self._log_keys],
             new_epoch=lambda after: epoch_name(self._clock_ns(), random(8), after),
         )
         try:
@@ -131,11 +138,14 @@ class _Opening:
     ) -> LedgerWriter:
         """Write and sync the epoch's first entries, then hand over."""
         ledger = self._settings.ledger
+        signer = self._keys.holder(epoch.public)
+        if signer is None:  # recovery goes on under no other
+            raise KeyUnusable(f"{epoch.log}: its record key is not here")
         chain = Chain(
             epoch.log,
             epoch.seq,
             epoch.previous,
-            signer=self._signer,
+            signer=signer,
             signer_id=self._origin,
             clock_ns=self._clock_ns,
         )
@@ -155,6 +165,7 @@ class _Opening:
             on_failure=on_failure,
             release=release,
             disclosures=self._disclosures(epoch),
+            newer_key=self._keys.newer,
         )
 
     def _disclosures(self, epoch: Epoch) -> DisclosureWriter | None:
@@ -165,7 +176,7 @@ class _Opening:
     def _begun(self, epoch: Epoch, chain: Chain) -> Journal:
         journal = Journal(epoch.directory / "entries", epoch.seq, self._disk)
         try:
-            journal.write([chain.seal(kind, members)[0] for kind, members in epoch.first])
+            journal.write([*self._first(epoch, chain)])
             first = journal.unsynced()
             journal.make_durable(first)
             journal.synced(first)
@@ -174,13 +185,21 @@ class _Opening:
             raise
         return journal
 
+    def _first(self, epoch: Epoch, chain: Chain) -> Iterator[bytes]:
+        """The epoch's first entries; if it goes on by the key of before, also that this one hands over."""
+        for kind, members in epoch.first:
+            yield chain.seal(kind, members)[0]
+        if chain.signer is not self._keys.current:
+            yield chain.seal("key", chain.last_words(self._keys.current))[0]
+            chain.turn_to(self._keys.current)
+
     def _members(self, log: str) -> dict[str, Any]:
         """What an `open` entry says of this worker."""
         settings = rfc8785.dumps(self._settings.model_dump(mode="json"))
         return {
             "config_sha256": hashlib.sha256(settings).hexdigest(),
             "log_vkey": keys.vkey(log, self._log_key),
-            "record_keys": [self._signer.public_jwk],
+            "record_keys": [self._keys.current.public_jwk],
             "version": __version__,
         }
 
@@ -194,7 +213,7 @@ class _Opening:
         if note is not None:
             with suppress(ValueError):
                 checkpoint = notes.parse(note)
-                if checkpoint.log == log and notes.signed_by(checkpoint, self._log_key):
+                if checkpoint.log == log and notes.signed_by(checkpoint, *self._log_keys):
                     seals.append((checkpoint.size, checkpoint.root))
         return seals
 

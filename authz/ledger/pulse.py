@@ -64,6 +64,7 @@ class Appends(Protocol):
     @property
     def write_failed(self) -> bool: ...
     def append(self, kind: str, members: dict[str, Any], *, synced: bool = False) -> asyncio.Future[Any]: ...
+    def follow_key(self) -> None: ...
 
 
 class Pulse:
@@ -106,6 +107,7 @@ class Pulse:
 
     def _look(self) -> None:
         self._timer = self._loop.call_later(self._every_s, self._look)
+        self._writer.follow_key()
         self._watch_clock()
         if self._writer.seq != self._seq:
             self._seq, self._since = self._writer.seq, self._loop.time()

@@ -22,7 +22,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from authz.errors import IntegrityViolation
-from authz.ledger import held, merkle
+from authz.ledger import held, keys, merkle
 from authz.ledger.clock import is_epoch_name
 from authz.ledger.held import Held, Seal
 from authz.ledger.journal import FAILED, Disk
@@ -34,20 +34,25 @@ Entry = tuple[str, dict[str, Any]]
 
 
 class Epoch(Struct, frozen=True):
-    """Where the writer goes on. `first` are the entries it appends before anything else."""
+    """Where the writer goes on. `first` are the entries it appends before anything else, by the record key
+    `public`.
+    """
 
     directory: Path
     log: str
     seq: int
     previous: str  # hash of entry seq - 1
     first: list[Entry]
+    public: bytes
 
 
 class Facts(Struct, frozen=True):
     """What recovery has to know of the world: each is asked for one directory or log.
 
     `seals(log, directory)` are the sizes and roots ever signed; `known_logs()` the logs of this worker that
-    were, oldest first; `opening(log)` the members of an `open` entry that this worker writes now;
+    were, oldest first; `opening(log)` the members of an `open` entry that this worker writes now, by the
+    record key `public`; `lists(public)` whether a worker here ever signed by that one, `holds(public)`
+    whether this one still can; `log_vkeys(log)` the vkeys of every key that signs its checkpoints or did;
     `new_epoch(after)` a name that sorts after `after`.
     """
 
@@ -56,6 +61,10 @@ class Facts(Struct, frozen=True):
     seals: Callable[[str, Path], Iterable[Seal]]
     known_logs: Callable[[], list[str]]
     opening: Callable[[str], dict[str, Any]]
+    public: bytes
+    lists: Callable[[bytes], bool]
+    holds: Callable[[bytes], bool]
+    log_vkeys: Callable[[str], Iterable[str]]
     new_epoch: Callable[[str], str]
 
 
@@ -129,15 +138,19 @@ class Recovery:
             return "no entry is there"
         if (found.directory / FAILED).exists():
             return "a sync failed"
+        if not self._facts.lists(found.in_use.public):
+            return f"its record key, {keys.thumbprint(found.in_use.public)}, is none of this deployment's"
         if found.closed:
             return ""
-        opened, now = found.opened, self._facts.opening(found.log)
+        opened = found.opened
         if opened.get("directory_id") != self._facts.directory_id(found.directory):
             return "the directory was copied or restored"
         if opened.get("boot_id") != self._facts.boot_id:
             return "the machine stopped without closing the log"
-        if any(opened.get(name) != now.get(name) for name in ("log_vkey", "record_keys")):
-            return "the keys were changed without closing the log"
+        if not self._facts.holds(found.in_use.public):
+            return f"the record key in use, {keys.thumbprint(found.in_use.public)}, is not here any more"
+        if opened.get("log_vkey") not in list(self._facts.log_vkeys(found.log)):
+            return "the log key was changed without a rotation"
         return ""
 
     def _stop_below_seal(self, found: Held) -> None:
@@ -176,7 +189,14 @@ class Recovery:
         self._disk.sync_directory(entries)
         if cut := sorted(path.name for path in entries.glob(f"*.torn-{found.size}-*")):
             members["cut_file"] = cut[-1]  # also if the one that cut it was killed before it could say so
-        return Epoch(found.directory, found.log, found.size, found.tip, [*gaps, ("recovery", members)])
+        return Epoch(
+            found.directory,
+            found.log,
+            found.size,
+            found.tip,
+            [*gaps, ("recovery", members)],
+            found.in_use.public,
+        )
 
     def _begin(self, names: list[str]) -> Epoch:
         gaps = self._gaps(names)
@@ -198,7 +218,7 @@ class Recovery:
                 "previous_size": old.size,
                 "previous_root": old.root.hex(),
             }
-        return Epoch(directory, log, 0, merkle.EMPTY_HASH_HEX, [("open", members), *gaps])
+        return Epoch(directory, log, 0, merkle.EMPTY_HASH_HEX, [("open", members), *gaps], self._facts.public)
 
     def _cut(self, segment: Path, found: Held) -> None:
         """Move the incomplete last line to a file beside its segment."""

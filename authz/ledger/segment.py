@@ -8,16 +8,18 @@ segments together compares `previous` with the tip of the one before.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from authz import canonical
 from authz.ledger import files, form, merkle
 from authz.ledger.attestation import Attestations
 from authz.ledger.journal import SEGMENT_ENTRIES
 from authz.ledger.report import Fault, Gap
+from authz.ledger.succession import Succession
 
 MAX_GAPS: Final = 100  # named in a report; the rest is counted
 
@@ -48,6 +50,7 @@ class Walked(Struct):
     torn_bytes: int = 0
     gaps: tuple[Gap, ...] = ()
     gap_count: int = 0
+    succession: Succession = field(default_factory=Succession)
     at: dict[int, merkle.CompactRange] = {}
     fault: Fault | None = None
 
@@ -62,18 +65,18 @@ def walk(task: Task) -> Walked:
         return walk_stream(task, stream)
 
 
-def walk_stream(task: Task, stream: BinaryIO) -> Walked:
-    """`walk` over an open file."""
+def walk_stream(task: Task, stream: BinaryIO, see: Callable[[bytes], None] | None = None) -> Walked:
+    """`walk` over an open file; `see` is shown every entry in order, and may raise ValueError for it."""
     walked = Walked(merkle.CompactRange())
     try:
-        _walk(task, stream, walked)
+        _walk(task, stream, walked, see)
     except ValueError as error:
         seq = task.first + walked.entries
         walked.fault = Fault(str(error), str(task.file), walked.entries + 1, seq)
     return walked
 
 
-def _walk(task: Task, stream: BinaryIO, walked: Walked) -> None:
+def _walk(task: Task, stream: BinaryIO, walked: Walked, see: Callable[[bytes], None] | None) -> None:
     """Raises ValueError at the first fault, which is then the line after the good entries."""
     attestations = Attestations(task.record_keys) if task.level == 3 else None
     tree, cuts = walked.tree, {cut - task.first for cut in task.cuts}
@@ -90,10 +93,12 @@ def _walk(task: Task, stream: BinaryIO, walked: Walked) -> None:
                 raise ValueError("an entry after `close`")
             members = form.read(entry, task.log, task.first + tree.size, previous)
             if attestations:
-                attestations.check(entry, members)
+                walked.succession.take(attestations.check(entry, members), members)
             _note(members, walked)
         elif len(entry) > form.MAX_ENTRY:
             raise ValueError(f"longer than {form.MAX_ENTRY} bytes")
+        if see:
+            see(entry)
         leaf = hashlib.sha256(b"\x00" + entry)
         tree.append(leaf.digest())
         previous = walked.tip = leaf.hexdigest()

@@ -6,7 +6,7 @@ raise: OSError only says that something could not be read.
 
     level 1   the root over the stored lines is the checkpoint's, and that is signed by the pinned log key
     level 2   also every entry's form, place and chain; what an epoch says of the one it continues
-    level 3   also every attestation, by a pinned record key
+    level 3   also every attestation, by the pinned record key that was in use there
 
 A living log may be verified: entries after its checkpoint are reported as not yet sealed, an incomplete last
 line as an unfinished write.
@@ -28,7 +28,7 @@ from authz.ledger import files, merkle, notes, segment
 from authz.ledger.anchors import Given
 from authz.ledger.epochs import Epochs, Opening, read_opening
 from authz.ledger.journal import SEGMENT_ENTRIES
-from authz.ledger.judging import NONE_GIVEN, Plan, Whole, absent, judge
+from authz.ledger.judging import NONE_GIVEN, Plan, Whole, absent, judge, returned
 from authz.ledger.report import BY_LEVEL, NEVER_CHECKED, NO_ANCHORS, Fault, Report, exposure
 from authz.ledger.trust import Trust
 
@@ -62,6 +62,8 @@ def verify(
     walks = _walks([task for share in tasks for task in share], processes)
     wholes = [_together(plan, islice(walks, len(share))) for plan, share in zip(plans, tasks, strict=True)]
     extents = {plan.log: whole.extent for plan, whole in zip(plans, wholes, strict=True)}
+    for plan, fault in returned(plans, wholes):
+        wholes[plans.index(plan)].fault = fault
     logs = tuple(
         judge(plan, whole, epochs, extents, level, sealed, given)
         for plan, whole in zip(plans, wholes, strict=True)
@@ -155,7 +157,12 @@ def _together(plan: Plan, walks: Iterable[segment.Walked]) -> Whole:
         elif walked.entries and whole.closed:
             whole.fault = Fault("an entry after `close`", str(file), 1, number * SEGMENT_ENTRIES)
         else:
-            _add(whole, walked)
+            try:
+                whole.succession.follow(walked.succession)
+            except ValueError as error:
+                whole.fault = Fault(str(error), str(file), 1, number * SEGMENT_ENTRIES)
+            else:
+                _add(whole, walked)
     whole.fault = whole.fault or plan.listing.fault
     return whole
 

@@ -27,6 +27,7 @@ from authz.ledger.disclosures.writer import DisclosureWriter
 from authz.ledger.journal import Journal, Torn, Unsynced
 from authz.ledger.merkle import leaf_hash
 from authz.ledger.pulse import Pulse
+from authz.ledger.signer import Signer
 from authz.ledger.syncing import SyncThread
 from authz.ledger.waiters import Lateness, Waiters
 
@@ -62,7 +63,8 @@ class LedgerWriter:
     """Appends to one epoch. Made by `opening.open_ledger`, which has recovered the directory and locked it.
 
     `room`: bytes that this epoch may still take, None for no quota. `mark_failed(why)` leaves word on disk,
-    `release()` the lock; `on_failure()` is called once, when nothing can be appended any more.
+    `release()` the lock; `on_failure()` is called once, when nothing can be appended any more. `newer_key()`
+    is asked each second: the record key to hand over to, or None.
     """
 
     def __init__(
@@ -78,17 +80,20 @@ class LedgerWriter:
         on_failure: Callable[[], None],
         release: Callable[[], None],
         disclosures: DisclosureWriter | None = None,
+        newer_key: Callable[[], Signer | None] = lambda: None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._chain, self._journal, self._interval_s = chain, journal, pace.interval_s
         self._kept = chain.previous  # hash of the last entry that is written
         self._batch: list[bytes] = []
         self._room, self._observed = room, observed
-        self._on_failure, self._release, self.disclosures = on_failure, release, disclosures
+        self._on_failure, self._release, self._newer_key = on_failure, release, newer_key
+        self.disclosures = disclosures
         self.notes_lost = 0  # entries of `note` that could not be written
         self._refusing = ""  # why nothing is appended any more
         self._failed = False
         self._write_fault = ""  # of the last write
+        self._wanted_key: Signer | None = None
         self._lateness = Lateness(self._say)
         self._waiters = Waiters(pace.bound_s, self._lateness)
         self._synced_upto = self._wanted_upto = journal.seq  # what is durable, and what is to be
@@ -153,6 +158,26 @@ class LedgerWriter:
     def count_lost(self, reason: str, source: str, count: int) -> None:
         """Outcomes that came and were not noted; the next heartbeat says how many, within a second."""
         self._pulse.lost(reason, source, count)
+
+    def follow_key(self) -> None:
+        """Hand over to a newer record key, if there is one: called each second.
+
+        If the `key` entry cannot be written, the old key stays in use and it is tried again.
+        """
+        self._wanted_key = self._newer_key() or self._wanted_key
+        wanted = self._wanted_key
+        if wanted is None or self._refusing:
+            return
+        if wanted.kid == self._chain.signer.kid:
+            self._wanted_key = None
+            return
+        try:
+            said = self.append("key", self._chain.last_words(wanted), synced=True)
+        except EvidenceUnavailable:
+            return
+        self._chain.turn_to(wanted)
+        said.add_done_callback(lambda done: done.exception())  # asked for, so that nobody warns of it
+        log.info("record_key_follows", log=self.log, kid=wanted.kid)
 
     def count_refusal(self, reason: str, source: str) -> None:
         """Note an answer that left without a record; the next heartbeat says how many, within a second."""

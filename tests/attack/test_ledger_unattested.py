@@ -12,6 +12,7 @@ import pytest
 
 from authz import canonical
 from authz.errors import IntegrityViolation
+from authz.followers.own_keys import OwnKeys
 from authz.followers.seal import Sealer
 from authz.ledger import notes
 from authz.ledger.checkpoints import CheckpointStore
@@ -65,7 +66,7 @@ def test_what_no_worker_attests_is_never_signed(
 ) -> None:
     append(abandoned, how, entries)
     for _ in range(2):  # each time a follower that starts anew
-        with pytest.raises(IntegrityViolation, match="not attested by a key that its log names") as violated:
+        with pytest.raises(IntegrityViolation, match="not by the record key in use") as violated:
             worker.seal()
         assert violated.value.seq == 2 + entries
         assert violated.value.file == str(abandoned / "entries" / "00000000.jsonl")
@@ -77,7 +78,7 @@ def test_a_log_that_names_no_key_is_never_signed(worker: Worker, record_keys: An
     said = {} if record_keys is None else {"record_keys": record_keys}
     epoch = ledgers.write(worker.root.parent, ledgers.story(3, opening=said), sealed=False)
     worker.judged = True
-    with pytest.raises(IntegrityViolation, match="line 3, seq 2: not attested by a key that its log names"):
+    with pytest.raises(IntegrityViolation, match="line 3, seq 2: not by the record key in use"):
         worker.seal()
     assert not (epoch / "checkpoint").exists()
 
@@ -86,11 +87,11 @@ async def test_a_forger_beside_a_follower_that_runs_is_found_at_the_next_round(
     worker: Worker, abandoned: Path
 ) -> None:
     store = CheckpointStore(worker.state / "others.sqlite")
-    sealer = Sealer(worker.root.parent, "aegis.test", store, ledgers.LOG_SEED)
+    sealer = Sealer(worker.root.parent, "aegis.test", store, OwnKeys.of(worker.settings))
     sealer.round()
     assert signed(abandoned) == 3
     append(abandoned, "the last one's")
-    with pytest.raises(IntegrityViolation, match="not attested"):
+    with pytest.raises(IntegrityViolation, match="not by the record key in use"):
         sealer.round()
     assert signed(abandoned) == 3
     sealer.close()
@@ -104,22 +105,35 @@ async def test_the_worker_owns_up_and_what_follows_is_sealed(worker: Worker, aba
     worker.seal()
     assert [signed(epoch) for epoch in worker.epochs] == [2, 4]
     gap = ledgers.members(worker.epochs[1])[1]
-    assert "not attested by a key that its log names" in gap["why"]
+    assert "not by the record key in use" in gap["why"]
     assert ledgers.check(worker.epochs[1]).verified
     assert "attestation" in ledgers.found(worker.epochs[0]).what
 
 
-def test_an_epoch_under_a_forger_s_own_key_is_found_by_whoever_pins_keys(
-    worker: Worker, abandoned: Path
-) -> None:
-    """A log names its own record keys, and the follower has no others: its checkpoint says what was there,
-    and only trust that was pinned elsewhere says whether it may have been.
-    """
+def test_an_epoch_under_a_forger_s_own_key_is_never_signed(worker: Worker, abandoned: Path) -> None:
+    """A log names its record key, and the follower believes only those of its deployment."""
     forger = Signer(ledgers.OTHER_SEED)
     said = ledgers.story(3, opening={"record_keys": [forger.public_jwk]})
     name = "29990101T000000Z-0000000000000000"
     epoch = ledgers.write(worker.root.parent, said, epoch=name, signer=forger, sealed=False)
-    worker.seal()
-    assert signed(epoch) == 3
+    with pytest.raises(IntegrityViolation, match=f"seq 2: .* {forger.kid} is none of this deployment's keys"):
+        worker.seal()
+    assert not (epoch / "checkpoint").exists()
     fault = ledgers.found(worker.root)
     assert (fault.what, fault.seq) == ("attestation: by a key that is not in trust", 0)
+
+
+async def test_the_worker_owns_up_to_a_forger_s_epoch_and_what_follows_is_sealed(
+    worker: Worker, abandoned: Path
+) -> None:
+    forger = Signer(ledgers.OTHER_SEED)
+    said = ledgers.story(3, opening={"record_keys": [forger.public_jwk]})
+    name = "20980101T000000Z-0000000000000000"
+    ledgers.write(worker.root.parent, said, epoch=name, signer=forger, sealed=False)
+    async with worker.running() as ledger:
+        await ledger.append("decision", decision(3))
+    worker.seal()
+    assert signed(worker.epochs[-1]) == 4
+    assert ledgers.members(worker.epochs[-1])[1]["why"] == (
+        f"its record key, {forger.kid}, is none of this deployment's"
+    )

@@ -23,9 +23,9 @@ from authz.errors import ConfigError
 from authz.followers import stream
 from authz.followers.bell import Bell
 from authz.followers.stream import RecordStream, StreamServer
-from authz.ledger import merkle, notes
+from authz.ledger import keys, merkle, notes
 from tests import ledgers
-from tests.exporting import LOG_KEY, durable, everything
+from tests.exporting import durable, everything
 from tests.wire.serving import until
 from tests.workers import Worker, decision
 
@@ -201,7 +201,7 @@ async def test_a_receipt_leads_from_the_entry_to_the_signed_root(filled: Worker)
             version, index, *siblings = head.decode().split("\n")
             checkpoint = notes.parse(note)
             assert (version, index) == ("c2sp.org/tlog-proof@v1", f"index {seq}")
-            assert notes.signed_by(checkpoint, LOG_KEY)
+            assert notes.signed_by(checkpoint, keys.public_key(ledgers.LOG_SEED))
             proof = list(map(b64decode, siblings))
             leaf = merkle.leaf_hash(receipt.entry.entry)
             assert merkle.root_from_inclusion(leaf, seq, checkpoint.size, proof) == checkpoint.root

@@ -1,11 +1,10 @@
-"""`aegis verify`, `aegis show`, `aegis keys`: exit status, what is said, what never reaches a terminal."""
+"""`aegis verify`, `aegis show`: exit status, what is said, what never reaches a terminal."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
-import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -16,13 +15,12 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from authz.cli import ledger
-from authz.ledger import keys, trust
+from authz.ledger import trust
 from tests import ledgers
 
 app = typer.Typer(pretty_exceptions_enable=False)
 app.command()(ledger.verify)
 app.command()(ledger.show)
-app.add_typer(ledger.keys, name="keys")
 LOG = f"{ledgers.WORKER}/{ledgers.EPOCH}"
 
 
@@ -278,77 +276,3 @@ def test_nor_can_the_name_of_a_file_or_of_what_was_asked_for(state: Path) -> Non
     assert faulty.exit_code == 1
     for result in (verified, as_json, asked, faulty):
         assert "\x1b" not in result.output
-
-
-# -- keys
-
-
-def test_keys_are_made_once_and_trust_is_what_pins_them(tmp_path: Path) -> None:
-    made = aegis("keys", "generate", "--state", tmp_path)
-    assert made.stdout.count(": made") == 3
-    files = [tmp_path / "keys" / name for name in ("record.key", "log.key", "source.key")]
-    assert all(stat.S_IMODE(file.stat().st_mode) == 0o600 for file in files)
-    stored = [file.read_bytes() for file in files]
-    assert aegis("keys", "generate", "--state", tmp_path).stdout.count(": kept") == 3
-    assert [file.read_bytes() for file in files] == stored
-
-    exported = aegis("keys", "export-trust", "--state", tmp_path)
-    assert exported.exit_code == 0
-    pinned = trust.parse(exported.stdout.encode())
-    record, log = (keys.public_key(keys.load(file)) for file in files[:2])
-    assert pinned == trust.Trust({"aegis.local/worker-0/": (log,)}, (record,))
-    assert not any(seed.decode().strip() in exported.output + made.output for seed in stored)
-
-
-def test_names_and_files_of_the_settings_are_used(tmp_path: Path) -> None:
-    config = tmp_path / "aegis.yaml"
-    config.write_text(
-        "deployment: aegis.example.com\nworker: worker-7\n"
-        f"state: {tmp_path}\nledger: {{log_key: other.key}}\n"
-    )
-    assert aegis("keys", "generate", "--config", config).exit_code == 0
-    pinned = trust.parse(aegis("keys", "export-trust", "--config", config).stdout.encode())
-    log = keys.public_key(keys.load(tmp_path / "other.key"))
-    assert pinned.log_keys == {"aegis.example.com/worker-7/": (log,)}
-
-
-def test_one_key_is_never_used_for_both(tmp_path: Path) -> None:
-    aegis("keys", "generate", "--state", tmp_path)
-    shutil.copy(tmp_path / "keys" / "record.key", tmp_path / "keys" / "log.key")
-    result = aegis("keys", "export-trust", "--state", tmp_path)
-    assert result.exit_code == 2
-    assert "never share them" in result.stderr
-
-
-def test_missing_or_open_keys_are_named_and_nothing_is_printed(tmp_path: Path) -> None:
-    result = aegis("keys", "export-trust", "--state", tmp_path)
-    assert (result.exit_code, result.stdout) == (2, "")
-    assert "record.key: No such file" in result.stderr
-    aegis("keys", "generate", "--state", tmp_path)
-    (tmp_path / "keys" / "log.key").chmod(0o644)
-    for command in ("generate", "export-trust"):
-        result = aegis("keys", command, "--state", tmp_path)
-        assert result.exit_code == 2
-        assert "log.key: others may read it" in result.stderr
-
-
-def test_a_wrong_setting_is_named(tmp_path: Path) -> None:
-    (tmp_path / "aegis.yaml").write_text("wrker: x\n")
-    result = aegis("keys", "generate", "--config", tmp_path / "aegis.yaml")
-    assert result.exit_code == 2
-    assert "aegis.yaml:1: wrker" in result.stderr
-
-
-def test_the_vkey_of_a_log_is_the_published_one() -> None:
-    expected = json.loads((ledgers.VECTORS / "expected.json").read_bytes())["vkey"]
-    result = aegis("keys", "vkey", expected.partition("+")[0], "--trust", ledgers.VECTORS / "trust.json")
-    assert result.stdout == expected + "\n"
-
-
-@pytest.mark.parametrize(
-    "origin", ["a/b/c", "aegis.example.com/worker-0/a b", "aegis.example.com/worker-0/a+b", ""]
-)
-def test_there_is_no_vkey_for_a_log_that_is_not_pinned(origin: str) -> None:
-    result = aegis("keys", "vkey", origin, "--trust", ledgers.VECTORS / "trust.json")
-    assert result.exit_code == 2
-    assert "no key is pinned" in result.stderr

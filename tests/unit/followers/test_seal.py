@@ -11,6 +11,7 @@ import pytest
 
 from authz.errors import EvidenceUnavailable, IntegrityViolation
 from authz.followers import tail as tailing
+from authz.followers.own_keys import OwnKeys
 from authz.followers.seal import Sealer
 from authz.followers.tail import Tail
 from authz.ledger import notes
@@ -32,7 +33,7 @@ class Follower:
     def start(self, disk: Disk | None = None) -> None:
         self.store = CheckpointStore(self._worker.state / "checkpoints.sqlite")
         root, deployment = self._worker.root.parent, self._worker.settings.deployment
-        self.sealer = Sealer(root, deployment, self.store, ledgers.LOG_SEED, disk)
+        self.sealer = Sealer(root, deployment, self.store, OwnKeys.of(self._worker.settings), disk)
 
     def stop(self) -> None:
         self.sealer.close()

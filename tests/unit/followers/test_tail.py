@@ -12,11 +12,12 @@ import pytest
 from authz.errors import IntegrityViolation
 from authz.followers import tail as tailing
 from authz.followers.tail import Tail
-from authz.ledger import merkle
+from authz.ledger import keys, merkle
 from authz.ledger.journal import SEGMENT_ENTRIES
 from tests import ledgers
 
 LOG = f"{ledgers.WORKER}/{ledgers.EPOCH}"
+OURS = {keys.public_key(ledgers.RECORD_SEED)}.__contains__
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def follow(epoch: Path) -> Iterator[Any]:
     made: list[Tail] = []
 
     def tail(*signed: tuple[int, bytes]) -> Tail:
-        made.append(Tail(epoch, LOG, signed))
+        made.append(Tail(epoch, LOG, signed, believed=OURS))
         return made[-1]
 
     yield tail
@@ -82,7 +83,7 @@ def test_how_much_is_read_at_once_does_not_matter(
 ) -> None:
     monkeypatch.setattr(tailing, "CHUNK", chunk)
     epoch = ledgers.write(tmp_path, 200)
-    tail = Tail(epoch, LOG)
+    tail = Tail(epoch, LOG, believed=OURS)
     tail.advance()
     assert (tail.size, tail.tree.root()) == (200, root(epoch, 200))
     tail.close()
@@ -90,7 +91,7 @@ def test_how_much_is_read_at_once_does_not_matter(
 
 def test_it_goes_on_in_the_next_segment_and_syncs_both(tmp_path: Path) -> None:
     epoch = ledgers.write_long(tmp_path, SEGMENT_ENTRIES + 3)
-    tail = Tail(epoch, LOG)
+    tail = Tail(epoch, LOG, believed=OURS)
     tail.advance()
     assert (tail.size, tail.tree.root()) == (SEGMENT_ENTRIES + 3, root(epoch, SEGMENT_ENTRIES + 3))
     assert len(tail._unsynced) == 2
@@ -106,7 +107,7 @@ def test_a_segment_of_another_length_is_a_violation(tmp_path: Path, size: int) -
     for number, part in enumerate((stored[:size], stored[size:])):
         data = b"".join(entry + b"\n" for entry in part)
         (epoch / "entries" / f"0000000{number}.jsonl").write_bytes(data)
-    tail = Tail(epoch, LOG)
+    tail = Tail(epoch, LOG, believed=OURS)
     violated = violation(tail)
     assert violated.seq == min(size, SEGMENT_ENTRIES)
     assert ("more than 65536" if size > SEGMENT_ENTRIES else "the segment ends here") in violated.what
@@ -141,7 +142,7 @@ def test_a_root_that_was_signed_must_come_again(epoch: Path, follow: Any, size: 
 
 def test_two_roots_signed_for_one_size_are_a_violation(epoch: Path) -> None:
     with pytest.raises(IntegrityViolation, match="two roots are signed for 5 entries"):
-        Tail(epoch, LOG, [(5, bytes(32)), (5, root(epoch, 5))])
+        Tail(epoch, LOG, [(5, bytes(32)), (5, root(epoch, 5))], believed=OURS)
 
 
 def test_fewer_entries_than_were_signed_are_a_violation(epoch: Path, follow: Any) -> None:
@@ -188,7 +189,7 @@ def test_an_entry_after_close_is_a_violation(tmp_path: Path) -> None:
     stored = ledgers.read(epoch)
     more = ledgers.line(ledgers.decision(9), LOG, 4, merkle.leaf_hash(stored[-1]).hex())
     for signed in ([], [(4, root(epoch, 4))]):
-        tail = Tail(epoch, LOG, signed)
+        tail = Tail(epoch, LOG, signed, believed=OURS)
         tail.advance()
         assert (tail.closed, tail.size) == (True, 4)
         grow(epoch, more + b"\n")
@@ -222,7 +223,7 @@ def test_a_line_that_looks_wrong_only_once_is_no_violation(
 
 
 def test_an_epoch_without_entries_has_none(tmp_path: Path) -> None:
-    tail = Tail(tmp_path, LOG)
+    tail = Tail(tmp_path, LOG, believed=OURS)
     tail.advance()
     tail.sync()
     assert (tail.size, tail.closed) == (0, False)

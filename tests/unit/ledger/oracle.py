@@ -39,9 +39,12 @@ def lines(epoch: Path) -> Iterator[bytes]:
         yield from rows
 
 
-def read(epoch: Path, public: bytes) -> list[dict[str, Any]]:
-    """Every entry of the epoch, with its form, place, chain and attestation checked."""
+def read(epoch: Path, *publics: bytes) -> list[dict[str, Any]]:
+    """Every entry of the epoch, with its form, place, chain and attestation checked: by the one of `publics`
+    that its first entry names, and from each hand-over on by the one that this names.
+    """
     entries: list[dict[str, Any]] = []
+    public = publics[0]
     previous = hashlib.sha256(b"").hexdigest()
     for seq, line in enumerate(lines(epoch)):
         entry = _object(line)
@@ -52,15 +55,21 @@ def read(epoch: Path, public: bytes) -> list[dict[str, Any]]:
         assert entry["signer_id"] == entry["log"].rsplit("/", 1)[0]
         assert TIMESTAMP.match(entry["timestamp"])
         assert len(line) <= 16_384
+        if seq == 0 and "record_keys" in entry:
+            (public,) = [_public(jwk) for jwk in entry["record_keys"]]
+        assert public in publics
         _attested(line, entry, public)
+        if entry["kind"] == "key" and entry["of"] == entry["log"]:
+            assert (entry["size"], entry["tail_hash"]) == (seq, previous)
+            public = _public(entry["jwk"])
         previous = hashlib.sha256(b"\x00" + line).hexdigest()
         entries.append(entry)
     return entries
 
 
-def history(worker: Path, public: bytes) -> list[list[dict[str, Any]]]:
+def history(worker: Path, *publics: bytes) -> list[list[dict[str, Any]]]:
     """Every epoch of a worker, each one read; each but the first opens with the name of the one before."""
-    found = [read(epoch, public) for epoch in epochs(worker)]
+    found = [read(epoch, *publics) for epoch in epochs(worker)]
     for entries in found:
         assert entries, "an epoch without an entry"
         assert entries[0]["kind"] == "open"
@@ -103,6 +112,11 @@ def _attested(line: bytes, entry: dict[str, Any], public: bytes) -> None:
     assert claims == {name: entry[name] for name in NAMED if name in entry} | {
         "entry_sha256": hashlib.sha256(unsigned).hexdigest()
     }
+
+
+def _public(jwk: dict[str, str]) -> bytes:
+    assert (jwk["kty"], jwk["crv"]) == ("OKP", "Ed25519")
+    return _decode(jwk["x"])
 
 
 def _decode(text: str) -> bytes:

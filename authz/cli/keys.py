@@ -1,0 +1,141 @@
+"""`aegis keys ...`: make, list, rotate and pin the keys of the ledger.
+
+For operators, as the user that the workers run as. Exit status 0 done, 2 could not run. A running worker or
+follower takes up what is changed here within a second or two. Each change is an event of the control log.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from authz.cli.ledger import ConfigFile, State, explained, settings_of
+from authz.config import Settings
+from authz.custody import rotation
+from authz.custody.rotation import Change
+from authz.errors import ConfigError
+from authz.ledger import keys as key_files
+from authz.ledger import notes, trust
+from authz.ledger.clock import Stamp
+from authz.ledger.keyring import Keyring, Listed
+from authz.ledger.outbox import Outbox
+from authz.ledger.report import plain
+
+app = typer.Typer(no_args_is_help=True, help="Keys of the ledger: make, list, rotate, pin them.")
+
+
+class Purpose(StrEnum):
+    RECORD = "record"
+    LOG = "log"
+
+
+Which = Annotated[Purpose, typer.Argument(help="record: attests entries; log: signs checkpoints.")]
+Why = Annotated[str, typer.Option(help="The reason, for the control log.")]
+
+
+@app.command()
+def generate(state: State = None, config: ConfigFile = None) -> None:
+    """Make the record key, the log key, the source key and, where disclosures are kept, the key that wraps
+    theirs (mode 0600), as far as they are missing.
+    """
+    with explained():
+        settings = settings_of(state, config)
+        with _change(settings, "") as change:
+            for purpose, ring in rings(settings).items():
+                made = rotation.generate(ring, purpose.value, change)
+                typer.echo(f"{ring.path}: {'made' if made else 'kept'}")
+        for name in [settings.identity.source_key] + [settings.disclosures.key] * settings.disclosures.wanted:
+            file = settings.path(name)
+            there = file.exists()
+            key_files.ensure(file)
+            typer.echo(f"{file}: {'kept' if there else 'made'}")
+
+
+@app.command()
+def rotate(which: Which, why: Why = "", state: State = None, config: ConfigFile = None) -> None:
+    """Put a new key into use. Workers hand over to it within a second, without a restart.
+
+    Killed half-way, it is to be run again. Verifiers need a new trust file.
+    """
+    with explained():
+        settings = settings_of(state, config)
+        with _change(settings, why) as change:
+            new = rotation.rotate(rings(settings)[which], which.value, change)
+        typer.echo(f"{which} key {new.kid} is in use now")
+        typer.echo("give verifiers a new trust file: aegis keys export-trust")
+
+
+@app.command("list")
+def list_keys(state: State = None, config: ConfigFile = None) -> None:
+    """Print every key there ever was, oldest first: purpose, thumbprint, since when, what became of it."""
+    with explained():
+        for purpose, ring in rings(settings_of(state, config)).items():
+            in_use = ring.in_use().public
+            for key in ring.listed():
+                since = key.since or "before there was a list"
+                typer.echo(plain(f"{purpose:<6}  {key.kid}  {since:<27}  {_became(key, in_use)}"))
+
+
+def _became(key: Listed, in_use: bytes) -> str:
+    if key.revoked:
+        return f"revoked from {key.revoked.at} on: {key.revoked.why}"
+    return "in use" if key.public == in_use else "retired"
+
+
+@app.command("export-trust")
+def export_trust(state: State = None, config: ConfigFile = None) -> None:
+    """Print trust.json, the public keys that verifiers pin."""
+    with explained():
+        settings = settings_of(state, config)
+        record, log = map(_pinned, rings(settings).values())
+        if set(record) & set(log):
+            file = settings.path(settings.ledger.log_key)
+            raise ConfigError(f"{file}: the record key again; never share them")
+        data = trust.export({f"{settings.deployment}/{settings.worker}/": log}, record)
+        typer.echo(data.decode(), nl=False)
+
+
+def _pinned(ring: Keyring) -> list[bytes]:
+    ring.in_use()  # without it the file would be of no use
+    return [key.public for key in ring.listed()]
+
+
+@app.command()
+def vkey(
+    origin: Annotated[str, typer.Argument(help="A log's name, DEPLOYMENT/WORKER/EPOCH.")],
+    trust_file: Annotated[Path, typer.Option("--trust", help="The pinned public keys, trust.json.")] = Path(
+        "var/trust.json"
+    ),
+) -> None:
+    """Print the verifier keys (C2SP signed-note) of a log's checkpoints, one a line, for others' tools."""
+    with explained():
+        publics = trust.load(trust_file).log_keys_of(origin)
+        if not publics or not notes.is_name(origin):
+            raise ConfigError(f"{trust_file}: no key is pinned for {origin}")
+        for public in publics:
+            typer.echo(key_files.vkey(origin, public))
+
+
+def rings(settings: Settings) -> dict[Purpose, Keyring]:
+    """The files of each key, by what it is for."""
+    return {
+        Purpose.RECORD: Keyring(settings.path(settings.ledger.record_key)),
+        Purpose.LOG: Keyring(settings.path(settings.ledger.log_key)),
+    }
+
+
+@contextmanager
+def _change(settings: Settings, why: str) -> Iterator[Change]:
+    """A change by whoever runs the command, told to the control log."""
+    who = pwd.getpwuid(os.getuid()).pw_name
+    settings.outbox.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with Outbox(settings.outbox) as outbox:
+        yield Change(who, Stamp(time.time_ns).now(), why, outbox.put)

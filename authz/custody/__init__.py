@@ -1,0 +1,1 @@
+"""Who keeps which key: making, rotating and revoking. Workers and followers take up what is changed here."""

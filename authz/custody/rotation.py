@@ -1,0 +1,93 @@
+"""Makes a key file, and puts another key in its place so that nothing is lost wherever we are killed.
+
+    1  record.key.next       the new seed                         a rotation that was killed is gone on with
+    2  record.key.list       the new public key, so that who reads its signatures knows it before they come
+    3  outbox                what is about to happen, for the control log; a second time if we are killed here
+    4  record.key.previous   the old seed, for the last words under it
+    5  record.key            the new seed, by renaming `next`: from here on it is in use
+
+In: a Keyring, where events go, the time. Out: the key that is in use. Called by `aegis keys` and by the
+follower's renewal. Workers and the follower look at these files each second and need no signal.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Literal
+
+from msgspec import Struct
+
+from authz.errors import KeyUnusable
+from authz.ledger import keys
+from authz.ledger.keyring import Keyring, Listed, replace
+from authz.ledger.lock import Lock
+
+Purpose = Literal["record", "log"]
+Tell = Callable[[str, Mapping[str, Any]], None]
+"""Keeps an event durably (`Outbox.put`). Raises EvidenceUnavailable: then nothing may be done."""
+
+
+class Change(Struct, frozen=True):
+    """Who changes a key, when (RFC 3339, six decimals), and why; and who has to be told first."""
+
+    who: str
+    at: str
+    why: str
+    tell: Tell
+
+    def event(self, action: str, purpose: str, key_id: str, **said: Any) -> None:
+        """Tell it, in the form of the control log's kind `key`."""
+        members = {"action": action, "purpose": purpose, "key_id": key_id, "who": self.who}
+        self.tell("key", members | said | ({"why": self.why} if self.why else {}))
+
+
+def generate(ring: Keyring, purpose: Purpose, change: Change) -> bool:
+    """Make the key file and its list where they are missing; whether the key was. Raises KeyUnusable."""
+    with alone(ring):
+        new = not os.path.lexists(ring.path)
+        public = keys.public_key(keys.ensure(ring.path))
+        if not os.path.lexists(ring.list):
+            key = Listed(keys.jwk(public), change.at if new else "")
+            change.event("generate", purpose, key.kid, jwk=key.jwk)
+            ring.write([key])
+        return new
+
+
+def rotate(ring: Keyring, purpose: Purpose, change: Change) -> Listed:
+    """Put a new key into use. Raises KeyUnusable, LedgerLocked if another process changes this key."""
+    with alone(ring):
+        old = keys.load(ring.path)
+        new = Listed(keys.jwk(keys.public_key(keys.ensure(ring.next))), change.at)
+        listed = ring.listed()
+        if new.public not in [key.public for key in listed]:
+            ring.write([*listed, new])
+        before = keys.thumbprint(keys.public_key(old))
+        change.event("rotate", purpose, new.kid, jwk=new.jwk, previous_key_id=before)
+        replace(ring.previous, keys.encode(old))
+        with _explained(ring):
+            os.replace(ring.next, ring.path)
+            keys.sync_directory(ring.path.parent)
+        return new
+
+
+@contextmanager
+def alone(ring: Keyring) -> Iterator[None]:
+    """While no other process changes the files of `ring`."""
+    with _explained(ring):
+        ring.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        file = ring.path.with_name(f"{ring.path.name}.lock")
+        lock = Lock(file, f"{ring.path}: another process changes this key")
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _explained(ring: Keyring) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise KeyUnusable(f"{error.filename or ring.path}: {error.strerror}") from None

@@ -1,0 +1,120 @@
+"""`aegis keys ...`: what is made, listed, put into use and pinned, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import stat
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from authz.cli.keys import app
+from authz.ledger import keys, trust
+from authz.ledger.keyring import Keyring
+from authz.ledger.outbox import Outbox
+from tests import ledgers
+
+
+def aegis(*arguments: object) -> Result:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+def test_keys_are_made_once_and_trust_is_what_pins_them(tmp_path: Path) -> None:
+    made = aegis("generate", "--state", tmp_path)
+    assert made.stdout.count(": made") == 3
+    files = [tmp_path / "keys" / name for name in ("record.key", "log.key", "source.key")]
+    assert all(stat.S_IMODE(file.stat().st_mode) == 0o600 for file in files)
+    stored = [file.read_bytes() for file in files]
+    assert aegis("generate", "--state", tmp_path).stdout.count(": kept") == 3
+    assert [file.read_bytes() for file in files] == stored
+
+    exported = aegis("export-trust", "--state", tmp_path)
+    assert exported.exit_code == 0
+    pinned = trust.parse(exported.stdout.encode())
+    record, log = (keys.public_key(keys.load(file)) for file in files[:2])
+    assert pinned == trust.Trust({"aegis.local/worker-0/": (log,)}, (record,))
+    assert not any(seed.decode().strip() in exported.output + made.output for seed in stored)
+
+
+def test_names_and_files_of_the_settings_are_used(tmp_path: Path) -> None:
+    config = tmp_path / "aegis.yaml"
+    config.write_text(
+        "deployment: aegis.example.com\nworker: worker-7\n"
+        f"state: {tmp_path}\nledger: {{log_key: other.key}}\n"
+    )
+    assert aegis("generate", "--config", config).exit_code == 0
+    pinned = trust.parse(aegis("export-trust", "--config", config).stdout.encode())
+    log = keys.public_key(keys.load(tmp_path / "other.key"))
+    assert pinned.log_keys == {"aegis.example.com/worker-7/": (log,)}
+
+
+def test_one_key_is_never_used_for_both(tmp_path: Path) -> None:
+    aegis("generate", "--state", tmp_path)
+    for part in ("key", "key.list"):
+        shutil.copy(tmp_path / "keys" / f"record.{part}", tmp_path / "keys" / f"log.{part}")
+    result = aegis("export-trust", "--state", tmp_path)
+    assert result.exit_code == 2
+    assert "never share them" in result.stderr
+
+
+def test_missing_or_open_keys_are_named_and_nothing_is_printed(tmp_path: Path) -> None:
+    result = aegis("export-trust", "--state", tmp_path)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "record.key: No such file" in result.stderr
+    aegis("generate", "--state", tmp_path)
+    (tmp_path / "keys" / "log.key").chmod(0o644)
+    for command in ("generate", "export-trust"):
+        result = aegis(command, "--state", tmp_path)
+        assert result.exit_code == 2
+        assert "log.key: others may read it" in result.stderr
+
+
+def test_a_wrong_setting_is_named(tmp_path: Path) -> None:
+    (tmp_path / "aegis.yaml").write_text("wrker: x\n")
+    result = aegis("generate", "--config", tmp_path / "aegis.yaml")
+    assert result.exit_code == 2
+    assert "aegis.yaml:1: wrker" in result.stderr
+
+
+def test_the_vkey_of_a_log_is_the_published_one() -> None:
+    expected = json.loads((ledgers.VECTORS / "expected.json").read_bytes())["vkey"]
+    result = aegis("vkey", expected.partition("+")[0], "--trust", ledgers.VECTORS / "trust.json")
+    assert result.stdout == expected + "\n"
+
+
+@pytest.mark.parametrize(
+    "origin", ["a/b/c", "aegis.example.com/worker-0/a b", "aegis.example.com/worker-0/a+b", ""]
+)
+def test_there_is_no_vkey_for_a_log_that_is_not_pinned(origin: str) -> None:
+    result = aegis("vkey", origin, "--trust", ledgers.VECTORS / "trust.json")
+    assert result.exit_code == 2
+    assert "no key is pinned" in result.stderr
+
+
+def test_a_rotation_is_listed_pinned_and_told(tmp_path: Path) -> None:
+    aegis("generate", "--state", tmp_path)
+    done = aegis("rotate", "log", "--why", "as every year", "--state", tmp_path)
+    assert done.exit_code == 0, done.output
+    old, new = Keyring(tmp_path / "keys" / "log.key").listed()
+    assert f"log key {new.kid} is in use now" in done.stdout
+    lines = aegis("list", "--state", tmp_path).stdout.splitlines()
+    assert [line.split()[:2] + line.split()[3:] for line in lines[1:]] == [
+        ["log", old.kid, "retired"],
+        ["log", new.kid, "in", "use"],
+    ]
+    pinned = trust.parse(aegis("export-trust", "--state", tmp_path).stdout.encode())
+    assert pinned.log_keys_of("aegis.local/worker-0/e") == (old.public, new.public)
+    with Outbox(tmp_path / "control.sqlite") as events:
+        told = [(each.kind, each.members["action"], each.members["purpose"]) for each in events.waiting(9)]
+    assert told == [("key", "generate", "record"), ("key", "generate", "log"), ("key", "rotate", "log")]
+
+
+def test_there_is_no_other_key_to_rotate(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["rotate", "token", "--state", str(tmp_path)])
+    assert result.exit_code == 2
+    assert not (tmp_path / "keys").exists()
