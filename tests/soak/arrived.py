@@ -29,12 +29,17 @@ class Arrived:
 
 
 def compare(ledger: Path, received: Path) -> Arrived:
-    """The receiver deduplicates by log and seq; what came first has to be the ledger's next entry."""
+    """The receiver deduplicates by log and seq; what came first has to be the ledger's next entry.
+
+    What other writers of the deployment sent is passed over.
+    """
     found, wanted = Arrived(), _lines(ledger)
     places: dict[str, list[bytes]] = {}  # of each log, a digest of what came first
     with received.open("rb") as stream:
         for line in stream:
             entry = orjson.loads(line)
+            if entry["log"].split("/")[-2] != ledger.name:
+                continue
             known, digest = places.setdefault(entry["log"], []), hashlib.blake2b(line, digest_size=8).digest()
             if entry["seq"] < len(known):
                 found.again += 1

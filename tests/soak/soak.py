@@ -132,11 +132,13 @@ class Soak:
         return sent >= logged
 
     def _exported(self) -> int:
-        """Entries behind the collector's cursors, as `aegis export status` has it. None may be refused."""
+        """The worker's entries behind the collector's cursors, as `aegis export status` has it. None may be
+        refused.
+        """
         command = [str(program("aegis")), "export", "status", "-c", str(self.stack.deployment.config)]
         done = subprocess.run([*command, "--json"], capture_output=True, check=True, timeout=60)
         (otlp,) = [each for each in json.loads(done.stdout) if each["exporter"] == "otlp"]
-        return sum(worker["exported"] for worker in otlp["workers"].values())
+        return int(otlp["workers"][self.stack.ledger.name]["exported"])
 
 
 def _listens(target: Path) -> bool:

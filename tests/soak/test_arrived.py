@@ -43,6 +43,13 @@ def test_what_comes_again_counts_once(tmp_path: Path, sent: list[bytes]) -> None
     assert (found.faults, found.entries, found.again) == ([], len(sent), 2)
 
 
+def test_what_other_writers_sent_is_passed_over(tmp_path: Path, sent: list[bytes]) -> None:
+    other = sent[0].replace(b"/worker-0/", b"/control/")
+    assert other != sent[0]
+    found = arrived(tmp_path, [other, *sent, other])
+    assert (found.faults, found.entries) == ([], len(sent))
+
+
 def test_what_comes_again_changed_is_noticed(tmp_path: Path, sent: list[bytes]) -> None:
     (fault,) = arrived(tmp_path, [*sent, sent[2].replace(b'"allow"', b'"deny"')]).faults
     assert fault.endswith(" 2 came again as something else")
