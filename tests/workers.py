@@ -9,8 +9,8 @@ worker.check()                                     our verifier and the independ
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -103,19 +103,28 @@ class Worker:
 
     def trust(self) -> Trust:
         """What pins every key that there ever was."""
-        ledger = self.settings.ledger
-        record, log = (
-            tuple(key.public for key in Keyring(self.settings.path(file)).listed())
-            for file in (ledger.record_key, ledger.log_key)
-        )
+        record = tuple(key.public for key in self.ring("record").listed())
+        log = tuple(key.public for key in self.ring("log").listed())
         return Trust({f"{ledgers.WORKER}/": log}, record)
 
-    def rotate(self, purpose: Purpose) -> Listed:
+    def ring(self, purpose: Purpose) -> Keyring:
+        ledger = self.settings.ledger
+        return Keyring(self.settings.path(ledger.record_key if purpose == "record" else ledger.log_key))
+
+    def rotate(self, purpose: Purpose, overlap_until: str = "") -> Listed:
         """What `aegis keys rotate` does."""
-        file = self.settings.ledger.record_key if purpose == "record" else self.settings.ledger.log_key
+        with self._change() as change:
+            return rotation.rotate(self.ring(purpose), purpose, change, overlap_until)
+
+    def revoke(self, purpose: Purpose, key_id: str) -> None:
+        """What `aegis keys revoke` does."""
+        with self._change() as change:
+            rotation.revoke(self.ring(purpose), purpose, key_id, change.at, change)
+
+    @contextmanager
+    def _change(self) -> Iterator[Change]:
         with Outbox(self.settings.outbox) as outbox:
-            change = Change("test", Stamp(time.time_ns).now(), "", outbox.put)
-            return rotation.rotate(Keyring(self.settings.path(file)), purpose, change)
+            yield Change("test", Stamp(time.time_ns).now(), "for a test", outbox.put)
 
     def check(self) -> list[list[Entry]]:
         """Our verifier and the oracle find the ledger whole; the oracle's `history`."""

@@ -1,4 +1,4 @@
-"""`aegis keys ...`: make, list, rotate and pin the keys of the ledger.
+"""`aegis keys ...`: make, list, rotate, revoke and pin the keys of the ledger.
 
 For operators, as the user that the workers run as. Exit status 0 done, 2 could not run. A running worker or
 follower takes up what is changed here within a second or two. Each change is an event of the control log.
@@ -11,9 +11,10 @@ import pwd
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -29,7 +30,10 @@ from authz.ledger.keyring import Keyring, Listed
 from authz.ledger.outbox import Outbox
 from authz.ledger.report import plain
 
-app = typer.Typer(no_args_is_help=True, help="Keys of the ledger: make, list, rotate, pin them.")
+OVERLAP_DAYS: Final = 30.0  # time for verifiers to get the new key
+DAY_NS: Final = 86_400_000_000_000
+
+app = typer.Typer(no_args_is_help=True, help="Keys of the ledger: make, list, rotate, revoke, pin them.")
 
 
 class Purpose(StrEnum):
@@ -60,17 +64,71 @@ def generate(state: State = None, config: ConfigFile = None) -> None:
 
 
 @app.command()
-def rotate(which: Which, why: Why = "", state: State = None, config: ConfigFile = None) -> None:
-    """Put a new key into use. Workers hand over to it within a second, without a restart.
+def rotate(
+    which: Which,
+    why: Why = "",
+    overlap_days: Annotated[
+        float, typer.Option(min=0, help="How long the old log key signs checkpoints beside the new one.")
+    ] = OVERLAP_DAYS,
+    state: State = None,
+    config: ConfigFile = None,
+) -> None:
+    """Put a new key into use. Workers hand over to it within a second or two, without a restart.
 
     Killed half-way, it is to be run again. Verifiers need a new trust file.
     """
     with explained():
         settings = settings_of(state, config)
+        overlap = ""
+        if which is Purpose.LOG and overlap_days:
+            overlap = Stamp(lambda: time.time_ns() + int(overlap_days * DAY_NS)).now()
         with _change(settings, why) as change:
-            new = rotation.rotate(rings(settings)[which], which.value, change)
+            new = rotation.rotate(rings(settings)[which], which.value, change, overlap)
         typer.echo(f"{which} key {new.kid} is in use now")
+        if overlap:
+            typer.echo(f"the key before it signs checkpoints, too, until {overlap}")
         typer.echo("give verifiers a new trust file: aegis keys export-trust")
+
+
+@app.command()
+def revoke(
+    key_id: Annotated[str, typer.Argument(metavar="KEY_ID", help="As `aegis keys list` has it.")],
+    why: Annotated[str, typer.Option(help="The reason, for the control log.")],
+    at: Annotated[
+        str, typer.Option(help="Since when others may have had it: RFC 3339 in UTC; by default now.")
+    ] = "",
+    state: State = None,
+    config: ConfigFile = None,
+) -> None:
+    """Revoke a key that is not in use any more: what it signed is believed only where an outside anchor
+    dates it before that time, whatever an entry says of its own. Verifiers need a new trust file.
+    """
+    with explained():
+        settings = settings_of(state, config)
+        moment = _moment(at) if at else Stamp(time.time_ns).now()
+        having = [(what, ring) for what, ring in rings(settings).items() if _has(ring, key_id)]
+        if not having:
+            raise ConfigError(f"{key_id}: no such key; `aegis keys list` prints them")
+        with _change(settings, why) as change:
+            for which, ring in having:
+                rotation.revoke(ring, which.value, key_id, moment, change)
+        typer.echo(f"{having[0][0]} key {key_id} is revoked from {moment} on")
+        typer.echo("give verifiers a new trust file: aegis keys export-trust")
+
+
+def _has(ring: Keyring, key_id: str) -> bool:
+    return any(key.kid == key_id for key in ring.listed())
+
+
+def _moment(text: str) -> str:
+    """RFC 3339 with six decimals. Raises ConfigError."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ConfigError(f"--at: {error}") from None
+    if moment.utcoffset() != timedelta(0):
+        raise ConfigError(f"--at: {text}: not in UTC; end it with `Z`")
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 @app.command("list")
@@ -99,7 +157,13 @@ def export_trust(state: State = None, config: ConfigFile = None) -> None:
         if set(record) & set(log):
             file = settings.path(settings.ledger.log_key)
             raise ConfigError(f"{file}: the record key again; never share them")
-        data = trust.export({f"{settings.deployment}/{settings.worker}/": log}, record)
+        revoked = {
+            key.kid: key.revoked.at
+            for ring in rings(settings).values()
+            for key in ring.listed()
+            if key.revoked
+        }
+        data = trust.export({f"{settings.deployment}/{settings.worker}/": log}, record, revoked=revoked)
         typer.echo(data.decode(), nl=False)
 
 

@@ -210,6 +210,9 @@ def _attested(found: reader.Found, members: dict[str, Any], pinned: trust.Trust 
         kid = Attestations(pinned.record_keys).check(found.entry, members)
     except ValueError as error:
         return False, f"NOT VERIFIED: {error}"
+    if kid in pinned.revoked:
+        whether = "whether this is older says `aegis verify` with anchors"
+        return False, f"NOT VERIFIED: by key {kid}, revoked from {pinned.revoked[kid]} on; {whether}"
     return True, f"verified: by the pinned key {kid}"
 
 

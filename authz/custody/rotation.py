@@ -1,4 +1,5 @@
-"""Makes a key file, and puts another key in its place so that nothing is lost wherever we are killed.
+"""Makes a key file, revokes keys, and puts another key in a key's place so that nothing is lost wherever we
+are killed.
 
     1  record.key.next       the new seed                         a rotation that was killed is gone on with
     2  record.key.list       the new public key, so that who reads its signatures knows it before they come
@@ -21,7 +22,7 @@ from msgspec import Struct
 
 from authz.errors import KeyUnusable
 from authz.ledger import keys
-from authz.ledger.keyring import Keyring, Listed, replace
+from authz.ledger.keyring import Keyring, Listed, Revoked, replace
 from authz.ledger.lock import Lock
 
 Purpose = Literal["record", "log"]
@@ -55,14 +56,16 @@ def generate(ring: Keyring, purpose: Purpose, change: Change) -> bool:
         return new
 
 
-def rotate(ring: Keyring, purpose: Purpose, change: Change) -> Listed:
-    """Put a new key into use. Raises KeyUnusable, LedgerLocked if another process changes this key."""
+def rotate(ring: Keyring, purpose: Purpose, change: Change, overlap_until: str = "") -> Listed:
+    """Put a new key into use; until `overlap_until` (RFC 3339) the old one signs beside it.
+
+    Raises KeyUnusable, LedgerLocked if another process changes this key.
+    """
     with alone(ring):
         old = keys.load(ring.path)
-        new = Listed(keys.jwk(keys.public_key(keys.ensure(ring.next))), change.at)
-        listed = ring.listed()
-        if new.public not in [key.public for key in listed]:
-            ring.write([*listed, new])
+        public = keys.public_key(keys.ensure(ring.next))
+        new = Listed(keys.jwk(public), change.at, overlap_until)
+        ring.write([*(key for key in ring.listed() if key.public != public), new])
         before = keys.thumbprint(keys.public_key(old))
         change.event("rotate", purpose, new.kid, jwk=new.jwk, previous_key_id=before)
         replace(ring.previous, keys.encode(old))
@@ -70,6 +73,22 @@ def rotate(ring: Keyring, purpose: Purpose, change: Change) -> Listed:
             os.replace(ring.next, ring.path)
             keys.sync_directory(ring.path.parent)
         return new
+
+
+def revoke(ring: Keyring, purpose: Purpose, key_id: str, at: str, change: Change) -> Listed:
+    """What the key `key_id` signed counts only where an outside anchor dates it before `at` (RFC 3339).
+
+    Raises KeyUnusable if there is no such key, or it is in use; LedgerLocked.
+    """
+    with alone(ring):
+        key = next((key for key in ring.listed() if key.kid == key_id), None)
+        if key is None:
+            raise KeyUnusable(f"{ring.list}: no key {key_id}")
+        if key.public == keys.public_key(keys.load(ring.path)):
+            raise KeyUnusable(f"{ring.path}: this key is in use; run `aegis keys rotate {purpose}` first")
+        change.event("revoke", purpose, key_id, at=at, jwk=key.jwk)
+        ring.revoke(key.public, Revoked(at, change.why))
+        return key
 
 
 @contextmanager

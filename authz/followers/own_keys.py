@@ -8,21 +8,26 @@ takes an outside anchor, which is the verifier's work.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
 from authz.config import Settings
+from authz.ledger.clock import Stamp
 from authz.ledger.keyring import Keyring
 
 
 class OwnKeys:
-    """`seeds` sign checkpoints, in their order; `publics` are all log keys there ever were. Every method
-    raises KeyUnusable, and then nothing has changed.
-    """
+    """`publics` are all log keys there ever were."""
 
-    def __init__(self, log: Keyring, records: Sequence[Keyring]) -> None:
-        self._log, self._records = log, records
+    def __init__(
+        self, log: Keyring, records: Sequence[Keyring], clock_ns: Callable[[], int] = time.time_ns
+    ) -> None:
+        """Raises KeyUnusable."""
+        self._log, self._records, self._now = log, records, Stamp(clock_ns).now
         self._stamp: object = None
-        self.seeds: tuple[bytes, ...] = ()
+        self._seed = b""
+        self._before: bytes | None = None  # the seed that signs beside it until `_overlap_until`
+        self._overlap_until = ""
         self.publics: tuple[bytes, ...] = ()
         self._believed: frozenset[bytes] = frozenset()
         self.refresh()
@@ -36,15 +41,23 @@ class OwnKeys:
             [Keyring(settings.path(file)) for file in records],
         )
 
+    @property
+    def seeds(self) -> tuple[bytes, ...]:
+        """What signs checkpoints now, in this order: two while one key takes over from another."""
+        if self._before and self._now() < self._overlap_until:
+            return self._before, self._seed
+        return (self._seed,)
+
     def refresh(self) -> None:
-        """Read the files again if they have changed."""
+        """Read the files again if they have changed. Raises KeyUnusable, and then nothing else has."""
         stamp = [ring.stamp() for ring in (self._log, *self._records)]
         if stamp == self._stamp:
             return
-        seeds = (self._log.seed(),)
+        seed, before, in_use = self._log.seed(), self._log.seed_before(), self._log.in_use()
         publics = tuple(key.public for key in self._log.listed())
         believed = frozenset(key.public for ring in self._records for key in ring.listed())
-        self.seeds, self.publics, self._believed, self._stamp = seeds, publics, believed, stamp
+        self._seed, self._before, self._overlap_until = seed, before, in_use.overlap_until
+        self.publics, self._believed, self._stamp = publics, believed, stamp
 
     def believes(self, public: bytes) -> bool:
         """Whether a worker of this deployment signs, or signed, by this record key."""

@@ -12,6 +12,7 @@ something could not be read. It does not know the logs: `Given` says what a log 
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import stat
@@ -20,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from authz.ledger import files, notes, timestamps
 from authz.ledger.report import Dated, Fault
@@ -34,7 +35,7 @@ _NAME: Final = re.compile(r"([0-9]{20})(\.cosigned|\.tsr)?")
 class Anchor(Struct, frozen=True):
     """`size` entries of `log` had `root`, signed by its key; `at` is when (Unix seconds) according to `by`.
 
-    0 means that nobody whose word counts says when.
+    0 means that nobody whose word counts says when. `until`: when its log key was revoked.
     """
 
     log: str
@@ -43,6 +44,12 @@ class Anchor(Struct, frozen=True):
     file: str
     by: str = ""
     at: float = 0.0
+    until: float = math.inf
+
+    @property
+    def counts(self) -> bool:
+        """Whether the key had the say: a revoked one has none but for what is dated before that."""
+        return self.until == math.inf or (bool(self.by) and self.at < self.until)
 
 
 class Given(Struct, frozen=True):
@@ -120,6 +127,9 @@ class _Reading:
             if self._count > MAX_FILES:
                 raise ValueError(f"more than {MAX_FILES} files of anchors")
             for anchor in self._stamped(file) if file.suffix == ".tsr" else self._signed(file):
+                if not anchor.counts:
+                    self.unused.add(f"{file}: by a log key that was revoked, and not dated before that")
+                    continue
                 self.anchors.setdefault(anchor.log, []).append(anchor)
         except ValueError as error:
             self.faults.append(Fault(str(error), str(file)))
@@ -153,16 +163,18 @@ class _Reading:
         publics = self._trust.log_keys_of(checkpoint.log)
         if not publics:
             raise ValueError(f"no key is pinned for {checkpoint.log}")
-        if not notes.signed_by(checkpoint, *publics):
+        signers = notes.signers(checkpoint, publics)
+        if not signers:
             raise ValueError("not signed by a pinned key of its log")
         found = _NAME.fullmatch(file.name)
         if found and int(found[1]) != checkpoint.size:
             raise ValueError(f"a checkpoint of {checkpoint.size} entries under the name of another size")
-        return Anchor(checkpoint.log, checkpoint.size, checkpoint.root, str(file)), checkpoint
+        until = self._trust.counts_until(signers)
+        return Anchor(checkpoint.log, checkpoint.size, checkpoint.root, str(file), until=until), checkpoint
 
 
 def _by(anchor: Anchor, by: str, at: float) -> Anchor:
-    return Anchor(anchor.log, anchor.size, anchor.root, anchor.file, by, at)
+    return structs.replace(anchor, by=by, at=at)
 
 
 def _bytes(file: Path, most: int) -> bytes:

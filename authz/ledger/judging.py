@@ -12,12 +12,13 @@ from typing import Final
 
 from msgspec import Struct, field
 
-from authz.ledger import files, merkle, notes, succession
+from authz.ledger import files, merkle, notes, revocation, succession
 from authz.ledger.anchors import Given
 from authz.ledger.epochs import Epochs, Extent, Opening
 from authz.ledger.journal import SEGMENT_ENTRIES
 from authz.ledger.report import Fault, Gap, LogReport
 from authz.ledger.succession import Succession
+from authz.ledger.trust import Trust
 
 NONE_GIVEN: Final = Given()
 
@@ -30,6 +31,7 @@ class Plan(Struct, frozen=True):
     opening: Opening
     checkpoint: notes.Checkpoint | None
     checkpoint_fault: Fault | None
+    signers: tuple[bytes, ...] = ()  # of the checkpoint, among the pinned keys
 
     @property
     def log(self) -> str:
@@ -70,6 +72,17 @@ def returned(plans: list[Plan], wholes: list[Whole]) -> Iterator[tuple[Plan, Fau
             plan, whole = next(each for each in logs if each[0].log == log)
             if whole.fault is None:
                 yield plan, _at(plan, seq, what)
+
+
+def revoked(plan: Plan, whole: Whole, trust: Trust, given: Given) -> Fault | None:
+    """Where a revoked key vouches for what no anchor dates before its revocation."""
+    found = revocation.attested(trust, given, plan.log, whole.succession, whole.tree.size)
+    if found:
+        return _at(plan, *found)
+    if plan.checkpoint:
+        what = revocation.signed(trust, given, plan.log, plan.checkpoint.size, plan.signers)
+        return Fault(what, str(plan.place.path / "checkpoint")) if what else None
+    return None
 
 
 def _at(plan: Plan, seq: int, what: str) -> Fault:

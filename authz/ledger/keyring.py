@@ -37,11 +37,12 @@ class Revoked(Struct, frozen=True, forbid_unknown_fields=True):
 
 class Listed(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A public key; the times are RFC 3339 with six decimals. `since` is when it was made, "" if the list is
-    younger than the key.
+    younger than the key; until `overlap_until` the key before it signs beside it.
     """
 
     jwk: dict[str, str]
     since: str = ""
+    overlap_until: str = ""
     revoked: Revoked | None = None
 
     @property
@@ -167,7 +168,9 @@ def _check(key: Listed, path: Path) -> None:
         kid = key.kid
     except ValueError as error:
         _refuse(path, str(error))
-    for name, time in (("since", key.since), ("revoked.at", key.revoked.at if key.revoked else "")):
+    revoked_at = key.revoked.at if key.revoked else ""
+    times = {"since": key.since, "overlap_until": key.overlap_until, "revoked.at": revoked_at}
+    for name, time in times.items():
         if time and not is_time(time):
             _refuse(path, f"{kid}: {name}: not RFC 3339 in UTC with six decimals")
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from base64 import b64decode, b64encode
 from binascii import Error
+from collections.abc import Iterable
 from typing import Final
 
 from msgspec import Struct
@@ -91,11 +92,16 @@ def parse(note: bytes) -> Checkpoint:
 
 
 def signed_by(checkpoint: Checkpoint, *publics: bytes) -> bool:
-    """Whether one of the keys `publics` signed this checkpoint in the log's own name; two do while one key
-    takes over from another.
+    """Whether one of the keys `publics` signed this checkpoint in the log's own name."""
+    return bool(signers(checkpoint, publics))
+
+
+def signers(checkpoint: Checkpoint, publics: Iterable[bytes]) -> list[bytes]:
+    """Those of `publics` that signed this checkpoint in the log's own name; two do while one key takes over
+    from another.
 
     A wrong signature that claims to be by one of them spoils the note, as it does for other readers of signed
-    notes, even beside a right one.
+    notes, even beside a right one: then nobody signed.
     """
     text = checkpoint.signed_text()
     claimed = [
@@ -104,7 +110,9 @@ def signed_by(checkpoint: Checkpoint, *publics: bytes) -> bool:
         for line in checkpoint.signatures
         if claims(line, checkpoint.log, public)
     ]
-    return bool(claimed) and all(verifies(public, line.signature, text) for public, line in claimed)
+    if not all(verifies(public, line.signature, text) for public, line in claimed):
+        return []
+    return [public for public, _ in claimed]
 
 
 def claims(line: Signature, name: str, public: bytes) -> bool:

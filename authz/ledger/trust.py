@@ -1,19 +1,23 @@
 """Which keys a verifier believes: `trust.json` (EVIDENCE section 9). Nothing in a ledger can add to it.
 
     {"log_keys": {"<deployment>/<worker>/": JWK or [JWK, ...], ...}, "record_keys": [JWK, ...],
-     "witnesses": ["witness w1 <vkey>", ..., "quorum w1"], "tsa_roots": [PEM, ...]}
+     "witnesses": ["witness w1 <vkey>", ..., "quorum w1"], "tsa_roots": [PEM, ...],
+     "revoked": {"<RFC 7638 thumbprint>": "2026-01-01T00:00:00.000000Z", ...}}
 
 Every epoch is a log of its own name, so a log key is pinned for the part before the epoch; the longest prefix
 counts; it has several keys once one has taken over from another. `witnesses` are the lines of a policy
 (`quorum.py`), `tsa_roots` the certificates of who vouches for time-stamping authorities: without them no date
-counts. Parsing is strict: a verifier that believes less, or more, than was meant says what it could not read.
+counts. What a `revoked` key signed is believed only where an outside anchor dates it before that time.
+Parsing is strict: a verifier that believes less, or more, than was meant says what it could not read.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -22,11 +26,13 @@ from msgspec import Struct
 
 from authz.errors import ConfigError
 from authz.ledger import keys, quorum, timestamps
+from authz.ledger.members import is_time
 from authz.ledger.quorum import Policy
 
 MAX_TRUST: Final = 1 << 20  # bytes
-MEMBERS: Final = frozenset(("log_keys", "record_keys", "witnesses", "tsa_roots"))
+MEMBERS: Final = frozenset(("log_keys", "record_keys", "witnesses", "tsa_roots", "revoked"))
 LATER: Final = frozenset(("package_keys",))  # named by the format, not used yet
+_THUMBPRINT: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 _PREFIX: Final = re.compile(r"[^\s+]{1,511}/")
 
 
@@ -38,6 +44,19 @@ class Trust(Struct, frozen=True):
     unused: tuple[str, ...] = ()
     witnesses: Policy | None = None
     tsa_roots: tuple[x509.Certificate, ...] = ()
+    revoked: dict[str, str] = {}
+
+    def revoked_at(self, kid: str) -> float | None:
+        """Unix seconds before which an anchor has to date what the key with this thumbprint signed."""
+        at = self.revoked.get(kid)
+        return datetime.fromisoformat(at).timestamp() if at else None
+
+    def counts_until(self, signers: Iterable[bytes]) -> float:
+        """Before when (Unix seconds) what all of these keys signed has to be dated by others; inf if one of
+        them is not revoked.
+        """
+        moments = [self.revoked_at(keys.thumbprint(public)) for public in signers]
+        return math.inf if None in moments else max(at for at in moments if at is not None)
 
     def log_keys_of(self, log: str) -> tuple[bytes, ...]:
         """The keys of which one must have signed each checkpoint of `log`; none if none is pinned."""
@@ -75,6 +94,7 @@ def parse(data: bytes, name: str = "trust.json") -> Trust:
         tuple(sorted(unused)),
         _witnesses(tree, name),
         _tsa_roots(tree, name),
+        _revoked(tree, name),
     )
 
 
@@ -84,6 +104,7 @@ def export(
     *,
     witnesses: Policy | None = None,
     tsa_roots: Iterable[x509.Certificate] = (),
+    revoked: Mapping[str, str] | None = None,
 ) -> bytes:
     """The file that pins these public keys. Raises ConfigError for what `parse` would refuse."""
     tree: dict[str, Any] = {
@@ -94,6 +115,8 @@ def export(
         tree["witnesses"] = witnesses.lines()
     if roots := [timestamps.print_root(root) for root in tsa_roots]:
         tree["tsa_roots"] = roots
+    if revoked:
+        tree["revoked"] = dict(revoked)
     data = json.dumps(tree, indent=1, sort_keys=True).encode() + b"\n"
     parse(data)
     return data
@@ -115,6 +138,18 @@ def _tsa_roots(tree: dict[str, Any], name: str) -> tuple[x509.Certificate, ...]:
         return timestamps.read_roots("\n".join(_texts(tree["tsa_roots"])).encode())
     except ValueError as error:
         _refuse(name, f"tsa_roots: {error}")
+
+
+def _revoked(tree: dict[str, Any], name: str) -> dict[str, str]:
+    found = tree.get("revoked", {})
+    if not isinstance(found, dict):
+        _refuse(name, "revoked: not an object of thumbprints and times")
+    for kid, at in found.items():
+        if not _THUMBPRINT.fullmatch(kid):
+            _refuse(name, f"revoked: {kid!r} is not a thumbprint of 43 characters")
+        if not is_time(at):
+            _refuse(name, f"revoked[{kid!r}]: not RFC 3339 in UTC with six decimals")
+    return found
 
 
 def _texts(value: Any) -> list[str]:

@@ -28,7 +28,7 @@ from authz.ledger import files, merkle, notes, segment
 from authz.ledger.anchors import Given
 from authz.ledger.epochs import Epochs, Opening, read_opening
 from authz.ledger.journal import SEGMENT_ENTRIES
-from authz.ledger.judging import NONE_GIVEN, Plan, Whole, absent, judge, returned
+from authz.ledger.judging import NONE_GIVEN, Plan, Whole, absent, judge, returned, revoked
 from authz.ledger.report import BY_LEVEL, NEVER_CHECKED, NO_ANCHORS, Fault, Report, exposure
 from authz.ledger.trust import Trust
 
@@ -64,6 +64,8 @@ def verify(
     extents = {plan.log: whole.extent for plan, whole in zip(plans, wholes, strict=True)}
     for plan, fault in returned(plans, wholes):
         wholes[plans.index(plan)].fault = fault
+    for plan, whole in zip(plans, wholes, strict=True):
+        whole.fault = whole.fault or revoked(plan, whole, trust, given)
     logs = tuple(
         judge(plan, whole, epochs, extents, level, sealed, given)
         for plan, whole in zip(plans, wholes, strict=True)
@@ -88,28 +90,31 @@ def verify(
 
 def _plan(place: files.Place, trust: Trust) -> Plan:
     """Read everything but the entries. The checkpoint first: a living log only grows after it."""
-    checkpoint, fault = _read_checkpoint(place.path, trust)
+    checkpoint, signers, fault = _read_checkpoint(place.path, trust)
     listing = files.segments(place.path)
     opening = read_opening(listing.files[0]) if listing.files else Opening(place.path / "entries")
-    return Plan(place, listing, opening, checkpoint, fault)
+    return Plan(place, listing, opening, checkpoint, fault, signers)
 
 
-def _read_checkpoint(directory: Path, trust: Trust) -> tuple[notes.Checkpoint | None, Fault | None]:
-    """The stored checkpoint once the pinned key's signature under it is verified."""
+def _read_checkpoint(
+    directory: Path, trust: Trust
+) -> tuple[notes.Checkpoint | None, tuple[bytes, ...], Fault | None]:
+    """The stored checkpoint once a pinned key's signature under it is verified, and whose those are."""
     note, fault = files.checkpoint(directory)
     if note is None:
-        return None, fault
+        return None, (), fault
     file = str(directory / "checkpoint")
     try:
         checkpoint = notes.parse(note)
     except ValueError as error:
-        return None, Fault(str(error), file)
+        return None, (), Fault(str(error), file)
     publics = trust.log_keys_of(checkpoint.log)
     if not publics:
-        return None, Fault(f"checkpoint: no key is pinned for {checkpoint.log}", file)
-    if not notes.signed_by(checkpoint, *publics):
-        return None, Fault("checkpoint: not signed by the pinned key of its log", file)
-    return checkpoint, None
+        return None, (), Fault(f"checkpoint: no key is pinned for {checkpoint.log}", file)
+    signers = tuple(notes.signers(checkpoint, publics))
+    if not signers:
+        return None, (), Fault("checkpoint: not signed by the pinned key of its log", file)
+    return checkpoint, signers, None
 
 
 # -- the walk

@@ -102,6 +102,8 @@ def test_a_rotation_is_listed_pinned_and_told(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     old, new = Keyring(tmp_path / "keys" / "log.key").listed()
     assert f"log key {new.kid} is in use now" in done.stdout
+    assert f"the key before it signs checkpoints, too, until {new.overlap_until}" in done.stdout
+    assert new.overlap_until > new.since
     lines = aegis("list", "--state", tmp_path).stdout.splitlines()
     assert [line.split()[:2] + line.split()[3:] for line in lines[1:]] == [
         ["log", old.kid, "retired"],
@@ -118,3 +120,50 @@ def test_there_is_no_other_key_to_rotate(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["rotate", "token", "--state", str(tmp_path)])
     assert result.exit_code == 2
     assert not (tmp_path / "keys").exists()
+
+
+def test_a_revoked_key_is_listed_pinned_and_told(tmp_path: Path) -> None:
+    aegis("generate", "--state", tmp_path)
+    aegis("rotate", "record", "--state", tmp_path)
+    old, new = Keyring(tmp_path / "keys" / "record.key").listed()
+    done = aegis("revoke", old.kid, "--why", "stolen", "--at", "2026-01-01T00:00:00Z", "--state", tmp_path)
+    assert done.exit_code == 0, done.output
+    at = "2026-01-01T00:00:00.000000Z"
+    assert f"record key {old.kid} is revoked from {at} on" in done.stdout
+    assert f"revoked from {at} on: stolen" in aegis("list", "--state", tmp_path).stdout
+    pinned = trust.parse(aegis("export-trust", "--state", tmp_path).stdout.encode())
+    assert pinned.revoked == {old.kid: at}
+    assert pinned.record_keys == (old.public, new.public)
+    with Outbox(tmp_path / "control.sqlite") as events:
+        told = events.waiting(9)[-1]
+    assert (told.kind, told.members["action"], told.members["key_id"]) == ("key", "revoke", old.kid)
+    assert (told.members["at"], told.members["why"]) == (at, "stolen")
+
+
+@pytest.mark.parametrize(
+    ("at", "why"),
+    [
+        ("yesterday", "Invalid isoformat"),
+        ("2026-01-01T00:00:00", "not in UTC"),
+        ("2026-01-01T00:00:00+02:00", "not in UTC"),
+    ],
+)
+def test_a_time_that_is_none_revokes_nothing(tmp_path: Path, at: str, why: str) -> None:
+    aegis("generate", "--state", tmp_path)
+    aegis("rotate", "record", "--state", tmp_path)
+    old = Keyring(tmp_path / "keys" / "record.key").listed()[0]
+    result = aegis("revoke", old.kid, "--why", "stolen", "--at", at, "--state", tmp_path)
+    assert result.exit_code == 2
+    assert why in result.stderr
+    assert not Keyring(tmp_path / "keys" / "record.key").listed()[0].revoked
+
+
+def test_a_key_in_use_or_unknown_is_not_revoked(tmp_path: Path) -> None:
+    aegis("generate", "--state", tmp_path)
+    (key,) = Keyring(tmp_path / "keys" / "log.key").listed()
+    result = aegis("revoke", key.kid, "--why", "x", "--state", tmp_path)
+    assert result.exit_code == 2
+    assert "this key is in use; run `aegis keys rotate log` first" in result.stderr
+    result = aegis("revoke", "nobody", "--why", "x", "--state", tmp_path)
+    assert result.exit_code == 2
+    assert "nobody: no such key" in result.stderr

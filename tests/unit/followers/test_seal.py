@@ -14,7 +14,7 @@ from authz.followers import tail as tailing
 from authz.followers.own_keys import OwnKeys
 from authz.followers.seal import Sealer
 from authz.followers.tail import Tail
-from authz.ledger import notes
+from authz.ledger import keys, notes
 from authz.ledger.checkpoints import CheckpointStore
 from authz.ledger.journal import Disk
 from authz.ledger.recovery import mark_failed
@@ -461,3 +461,90 @@ async def test_an_epoch_that_cannot_be_sealed_holds_up_no_other(worker: Worker, 
     with pytest.raises(IsADirectoryError):
         follower.round()
     assert [sealed(worker, 0), sealed(worker, 1)] == [0, 3]
+
+
+# -- keys
+
+
+def lines(worker: Worker) -> list[bytes]:
+    """The log keys whose signatures stand under the newest checkpoint."""
+    checkpoint = notes.parse((worker.epochs[-1] / "checkpoint").read_bytes())
+    publics = worker.trust().log_keys_of(checkpoint.log)
+    signers = notes.signers(checkpoint, publics)
+    assert len(signers) == len(checkpoint.signatures)
+    return signers
+
+
+async def test_while_one_log_key_takes_over_both_sign(worker: Worker, follower: Follower) -> None:
+    async with worker.running() as ledger:
+        await ledger.append("decision", decision(1))
+        follower.round()
+        old = keys.public_key(ledgers.LOG_SEED)
+        assert lines(worker) == [old]
+        new = worker.rotate("log", overlap_until="9999-01-01T00:00:00.000000Z")
+        await ledger.append("decision", decision(2))
+        follower.round()
+        assert lines(worker) == [old, new.public]
+        assert ledgers.check(worker.root).verified, "who pins the old one alone still verifies"
+
+
+async def test_after_that_the_new_one_signs_alone(worker: Worker, follower: Follower) -> None:
+    async with worker.running() as ledger:
+        await ledger.append("decision", decision(1))
+        follower.round()
+        new = worker.rotate("log", overlap_until="2026-01-01T00:00:00.000000Z")
+        await ledger.append("decision", decision(2))
+        follower.round()
+        assert lines(worker) == [new.public]
+    follower.again()
+    follower.round()
+    assert sealed(worker) == 4
+
+
+async def test_an_epoch_that_was_sealed_by_the_old_key_stays_as_it_is(
+    worker: Worker, follower: Follower
+) -> None:
+    async with worker.running() as ledger:
+        await ledger.append("decision", decision(1))
+    follower.round()
+    worker.rotate("log")
+    async with worker.running() as ledger:
+        await ledger.append("decision", decision(2))
+    follower.again()
+    follower.round()
+    assert [sealed(worker, epoch) for epoch in (0, 1)] == [3, 3]
+
+
+async def test_a_log_key_is_rotated_while_a_worker_was_killed(worker: Worker, follower: Follower) -> None:
+    async with worker.doomed() as ledger:
+        await ledger.append("decision", decision(1))
+    follower.round()
+    worker.rotate("log")
+    async with worker.running():
+        pass
+    follower.round()
+    assert worker.kinds() == ["open", "decision", "recovery", "close"]
+
+
+async def test_a_key_file_that_others_may_read_stops_sealing_until_it_is_put_right(
+    worker: Worker, follower: Follower
+) -> None:
+    async with worker.running() as ledger:
+        await ledger.append("decision", decision(1))
+        worker.rotate("log")
+        file = worker.state / "keys" / "log.key"
+        file.chmod(0o640)
+        with pytest.raises(EvidenceUnavailable, match=f"{file}: others may read it"):
+            follower.round()
+        file.chmod(0o600)
+        follower.round()
+        assert sealed(worker) == 2
+
+
+async def test_a_revoked_log_key_does_not_sign_beside_the_new_one(worker: Worker, follower: Follower) -> None:
+    async with worker.running() as ledger:
+        new = worker.rotate("log", overlap_until="9999-01-01T00:00:00.000000Z")
+        worker.revoke("log", keys.thumbprint(keys.public_key(ledgers.LOG_SEED)))
+        await ledger.append("decision", decision(1))
+        follower.round()
+        assert lines(worker) == [new.public]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,15 @@ def test_a_log_has_two_keys_while_one_takes_over() -> None:
     assert trust.parse(data).log_keys_of("a/b/e") == (ONE, TWO)
 
 
+def test_what_a_revoked_key_signed_has_to_be_dated() -> None:
+    data = trust.export({"a/": [ONE, TWO]}, [], revoked={keys.thumbprint(ONE): "1970-01-01T00:16:40.500000Z"})
+    pinned = trust.parse(data)
+    assert pinned.revoked_at(keys.thumbprint(ONE)) == 1000.5
+    assert pinned.revoked_at(keys.thumbprint(TWO)) is None
+    assert pinned.counts_until([ONE]) == 1000.5
+    assert pinned.counts_until([ONE, TWO]) == math.inf
+
+
 def test_what_a_later_version_pins_is_kept_as_unused() -> None:
     tree = {"log_keys": {}, "record_keys": [], "package_keys": [1]}
     assert trust.parse(json.dumps(tree).encode()).unused == ("package_keys",)
@@ -61,6 +71,8 @@ def test_what_was_pinned_before_there_were_witnesses_is_written_as_before() -> N
     assert b"witnesses" not in trust.export({"a/b/": [ONE]}, [ONE])
 
 
+KID = keys.thumbprint(ONE)
+TIME = "2026-01-01T00:00:00.000000Z"
 GOOD: dict[str, Any] = {"log_keys": {"a/b/": JWK}, "record_keys": [JWK]}
 
 
@@ -77,6 +89,9 @@ GOOD: dict[str, Any] = {"log_keys": {"a/b/": JWK}, "record_keys": [JWK]}
         (GOOD | {"log_keys": {"": JWK}}, "log_keys: '' is not an origin prefix"),
         (GOOD | {"log_keys": {"a b/": JWK}}, "log_keys: 'a b/' is not an origin prefix"),
         (GOOD | {"log_keys": {"a/b/": None}}, r"log_keys\['a/b/'\]: not an Ed25519 JWK"),
+        (GOOD | {"revoked": []}, "revoked: not an object"),
+        (GOOD | {"revoked": {"short": TIME}}, "revoked: 'short' is not a thumbprint"),
+        (GOOD | {"revoked": {KID: "2026-01-01"}}, f"revoked\\['{KID}'\\]: not RFC 3339"),
         (GOOD | {"log_keys": {"a/b/": []}}, r"log_keys\['a/b/'\]: no key"),
         (GOOD | {"log_keys": {"a/b/": [JWK, [JWK]]}}, r"log_keys\['a/b/'\]\[1\]: not an Ed25519 JWK"),
         (GOOD | {"record_keys": [JWK, JWK | {"crv": "P-256"}]}, r"record_keys\[1\]: not an Ed25519 JWK"),
