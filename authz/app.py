@@ -30,7 +30,7 @@ from authz.identity.jwks import open_keys
 from authz.identity.jwt import Identifier
 from authz.identity.sources import SourceTags
 from authz.ledger import keys as key_files
-from authz.ledger.opening import open_ledger
+from authz.ledger.opening import Outside, open_ledger
 from authz.ledger.writer import LedgerWriter, Observed
 from authz.pipeline import Authorizer, Observer
 from authz.policy.stage import PolicyStage, open_stage
@@ -113,6 +113,7 @@ class Worker:
             on_failure=self._ledger_failed,
             observed=_Observed(self.metrics),
             accept_damage=accept_damage,
+            outside=_outside(settings),
         )
         stack.push_async_callback(self.ledger.close)
         self.policy = open_stage(settings)
@@ -247,6 +248,15 @@ class Worker:
         if self.counts and self.outcomes:
             queued, streams = self.outcomes.queued, self.outcomes.streams
             yield from self.counts.gauges(queued, streams, not_written=ledger.notes_lost)
+
+
+def _outside(settings: Settings) -> Outside | None:
+    """Who may have seen more of this worker's log than its disk holds."""
+    if not settings.anchors.any or not settings.anchors.start_wait_s:
+        return None
+    from authz.followers.anchors.outside import at_start  # here, so that others need not load the clients
+
+    return at_start(settings)
 
 
 class _Observed(Observed):

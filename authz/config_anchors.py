@@ -133,10 +133,15 @@ class Anchors(Section):
         default=3.0,
         ge=0,
         le=60,
-        description="How long a start waits for what anchors have seen of its log, seconds; 0: they are not "
-        "asked, and a disk that was rolled back with its checkpoint store goes unnoticed until later.",
+        description="How long a start waits for each answer on what was seen of its log, seconds; 0: nobody "
+        "is asked, and a disk that was rolled back with its checkpoint store goes unnoticed until later.",
     )
     witness: WitnessAnchor = WitnessAnchor()
     rfc3161: Rfc3161Anchor = Rfc3161Anchor()
     s3: S3Anchor = S3Anchor()
     directory: DirectoryAnchor = DirectoryAnchor()
+
+    @property
+    def any(self) -> bool:
+        """Whether somebody outside is shown checkpoints."""
+        return bool(self.witness.policy or self.rfc3161.url or self.s3.bucket or self.directory.path)

@@ -76,7 +76,7 @@ class Sealer:
             try:
                 self._seal(place)
             except IntegrityViolation as violation:
-                if not _owned_up(place):
+                if not owned_up(place):
                     raise
                 log.error("epoch_broken", log=place.log, what=str(violation))  # noqa: TRY400 - known already
                 self.broken += 1
@@ -210,7 +210,7 @@ class _Epoch:
         return self.tail.size > min(self.stored, self.noted)
 
 
-def _owned_up(place: Place) -> bool:
+def owned_up(place: Place) -> bool:
     """Whether a later epoch of the same worker begins with a `gap` that names this one."""
     for path in place.directory.parent.iterdir():
         if path.name > place.directory.name and is_epoch(path):

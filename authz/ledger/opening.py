@@ -12,11 +12,11 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import rfc8785
 import structlog
@@ -35,10 +35,24 @@ from authz.ledger.journal import Disk, Journal
 from authz.ledger.keyring import Keyring
 from authz.ledger.lock import Lock
 from authz.ledger.record_keys import RecordKeys
-from authz.ledger.recovery import Epoch, Facts, Recovery, mark_failed
+from authz.ledger.recovery import Epoch, Facts, Recovery, is_epoch, mark_failed
 from authz.ledger.writer import RESERVED, LedgerWriter, Observed, Pace
 
 log = structlog.get_logger(__name__)
+
+
+class Outside(Protocol):
+    """Who else keeps checkpoints of this worker's logs; asked at a start, as far as they answer in time. What
+    they say counts if one of the log keys `publics` signed it.
+    """
+
+    def beyond(self, log: str, size: int, publics: Sequence[bytes]) -> list[Seal]:
+        """What was signed for `log` beyond `size`."""
+        ...
+
+    def newer(self, prefix: str, after: str, publics: Sequence[bytes]) -> list[str]:
+        """The logs with this prefix whose names sort behind `after`."""
+        ...
 
 
 def open_ledger(
@@ -51,14 +65,15 @@ def open_ledger(
     boot_id: Callable[[], str] = machine.boot_id,
     random: Callable[[int], bytes] = os.urandom,
     accept_damage: bool = False,
+    outside: Outside | None = None,
 ) -> LedgerWriter:
     """In a running event loop, which waits while the disk is read. `on_failure` is called once, if nothing
-    can be appended any more.
+    can be appended any more. What was seen `outside` and is not here means that the disk was rolled back.
 
     Raises KeyUnusable, LedgerLocked, IntegrityViolation (damage below a checkpoint, unless `accept_damage`),
     or EvidenceUnavailable for everything else that keeps entries from getting down.
     """
-    opening = _Opening(settings, disk or Disk(), clock_ns)
+    opening = _Opening(settings, disk or Disk(), clock_ns, outside)
     root = settings.ledger_directory
     try:
         opening.make_directories()
@@ -77,8 +92,10 @@ def open_ledger(
 class _Opening:
     """The steps of `open_ledger`, in the order of its methods. They raise OSError too."""
 
-    def __init__(self, settings: Settings, disk: Disk, clock_ns: Callable[[], int]) -> None:
-        self._settings, self._disk, self._clock_ns = settings, disk, clock_ns
+    def __init__(
+        self, settings: Settings, disk: Disk, clock_ns: Callable[[], int], outside: Outside | None
+    ) -> None:
+        self._settings, self._disk, self._clock_ns, self._outside = settings, disk, clock_ns, outside
         self._root = settings.ledger_directory
         self._origin = f"{settings.deployment}/{settings.worker}"
         self._keys = RecordKeys(Keyring(settings.path(settings.ledger.record_key)))
@@ -113,7 +130,7 @@ class _Opening:
             boot_id=boot_id,
             directory_id=machine.directory_id,
             seals=partial(self._seals, store),
-            known_logs=lambda: store.logs(f"{self._origin}/") if store else [],
+            known_logs=cache(partial(self._known_logs, store)),
             opening=self._members,
             public=self._keys.current.public,
             lists=self._keys.lists,
@@ -215,7 +232,19 @@ class _Opening:
                 checkpoint = notes.parse(note)
                 if checkpoint.log == log and notes.signed_by(checkpoint, *self._log_keys):
                     seals.append((checkpoint.size, checkpoint.root))
+        if self._outside:
+            known = max((size for size, _ in seals), default=0)
+            seals += self._outside.beyond(log, known, self._log_keys)
         return seals
+
+    def _known_logs(self, store: CheckpointStore | None) -> list[str]:
+        """This worker's logs for which a checkpoint was ever signed, oldest first."""
+        prefix = f"{self._origin}/"
+        logs = store.logs(prefix) if store else []
+        if self._outside:
+            here = (prefix + path.name for path in self._root.iterdir() if is_epoch(path))
+            logs += self._outside.newer(prefix, max([*logs, *here], default=prefix), self._log_keys)
+        return logs
 
 
 def _mark(directory: Path, disk: Disk, why: str) -> None:

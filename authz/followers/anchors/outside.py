@@ -24,6 +24,7 @@ from authz.followers.anchors.directory import DirectoryAnchor
 from authz.followers.anchors.receipts import Receipts
 from authz.followers.anchors.rfc3161 import Rfc3161Anchor
 from authz.followers.anchors.runner import Anchoring
+from authz.followers.anchors.seen import AtStart
 from authz.followers.anchors.witness import WitnessAnchor
 from authz.followers.own_keys import OwnKeys
 from authz.http_client import trust
@@ -110,14 +111,31 @@ class Outside:
             store.close()
 
 
+def at_start(settings: Settings) -> AtStart | None:
+    """Whom a worker asks before it goes on with what is on its disk; None if there is nobody. Raises
+    ConfigError, KeyUnusable.
+    """
+    found = _holders(settings)
+    receipts = settings.path(settings.anchors.receipts)
+    if receipts.is_dir():
+        found.append(DirectoryAnchor(receipts, 0.0))  # survives where only the ledger was rolled back
+    return AtStart(found, settings.anchors.start_wait_s) if found else None
+
+
 def anchors(settings: Settings) -> list[Anchor]:
     """Those that are set. Raises ConfigError, KeyUnusable."""
+    found, section = _holders(settings), settings.anchors.rfc3161
+    if section.url and section.roots:
+        found.append(_rfc3161(settings, settings.path(section.roots)))
+    return found
+
+
+def _holders(settings: Settings) -> list[Anchor]:
+    """Those that keep what they were shown."""
     found: list[Anchor] = []
     section = settings.anchors
     if section.witness.policy:
         found.append(_witness(settings, settings.path(section.witness.policy)))
-    if section.rfc3161.url and section.rfc3161.roots:
-        found.append(_rfc3161(settings, settings.path(section.rfc3161.roots)))
     if section.s3.bucket:
         from authz.followers.anchors.s3 import S3Anchor  # here, so that nobody else loads boto3
 

@@ -30,6 +30,7 @@ from authz.followers.anchors.anchor import (
     Unavailable,
 )
 from authz.followers.anchors.receipts import Done, Receipts
+from authz.followers.seal import owned_up
 from authz.telemetry.metrics import Gauge
 
 log = structlog.get_logger(__name__)
@@ -129,7 +130,7 @@ class Anchoring:
             known.next = at + self._pause_s(known.tries)
             self._failed(known.fault, tries=known.tries, contradicted=known.contradicted)
             if known.contradicted:
-                await asyncio.to_thread(self._learn, candidate.log, candidate.size)
+                await asyncio.to_thread(self._contradicted, candidate, known)
             return
         self.anchored += 1
         known.done, known.next = Done(candidate.size, at), at + self._anchor.every_s
@@ -144,6 +145,13 @@ class Anchoring:
         kept = self._receipts.keep(candidate, receipt)
         self._record(event(self.kind, candidate, receipt, kept.name))
         self._receipts.note(candidate.log, self.kind, Done(candidate.size, at))
+
+    def _contradicted(self, candidate: Candidate, known: _Log) -> None:
+        """On a thread. An epoch that a later one has given up, by its `gap`, is never anchored again."""
+        if candidate.place.final and owned_up(candidate.place):
+            known.done, known.contradicted = Done(candidate.size, known.done.at), False
+        else:
+            self._learn(candidate.log, candidate.size)
 
     def _failed(self, error: str, **more: Any) -> None:
         self.failures += 1

@@ -26,6 +26,28 @@ log = structlog.get_logger(__name__)
 MAX_ASKING: Final = 8  # threads
 
 
+class AtStart:
+    """What anchors have seen, for a worker that starts (`ledger.opening.Outside`): each question waits for at
+    most `wait_s` seconds.
+    """
+
+    def __init__(self, anchors: Sequence[Anchor], wait_s: float) -> None:
+        self._anchors, self._wait_s = anchors, wait_s
+
+    def beyond(self, log: str, size: int, publics: Sequence[bytes]) -> list[Seal]:
+        return beyond(self._anchors, log, size, publics, self._wait_s)
+
+    def newer(self, prefix: str, after: str, publics: Sequence[bytes]) -> list[str]:
+        names: set[str] = set()
+        for anchor in self._anchors:
+            try:
+                names.update(anchor.logs(prefix))
+            except (Unavailable, Refused) as error:
+                log.warning("anchor_not_asked", anchor=anchor.kind, log=prefix, error=str(error))
+        # Anybody who can write there can make a name up: it counts with a checkpoint that we signed.
+        return [name for name in sorted(names) if name > after and self.beyond(name, 0, publics)]
+
+
 def beyond(
     anchors: Sequence[Anchor], name: str, size: int, publics: Sequence[bytes], wait_s: float
 ) -> list[Seal]:

@@ -15,7 +15,9 @@ from authz.errors import EvidenceUnavailable
 from authz.followers.anchors.anchor import Candidate, Contradicted, Receipt, Refused, Unavailable
 from authz.followers.anchors.receipts import Done, Receipts
 from authz.followers.anchors.runner import Anchoring
+from authz.followers.places import Place
 from authz.ledger import control
+from tests import ledgers
 from tests.unit.followers.anchors.logs import LOG, Log
 from tests.wire.serving import until
 
@@ -243,3 +245,18 @@ async def test_a_stop_waits_for_nobody(harness: Harness) -> None:
     async with running(harness):
         await until(lambda: harness.task.failures == 1)
     assert harness.task.failures == 2
+
+
+async def test_an_epoch_that_was_given_up_is_no_contradiction_for_ever(harness: Harness) -> None:
+    """A later epoch's `gap` says that it was rolled back: nobody has to be told again."""
+    candidate = harness.log.candidate(5)
+    old = Candidate(Place(candidate.place.directory, LOG, final=True), candidate.checkpoint, candidate.note)
+    gap = {"kind": "gap", "old_log": LOG, "good_entries": 5, "why": "rolled back"}
+    opening = [{"kind": "open", "version": "0.1.0"}, gap]
+    ledgers.write(harness.log.epoch.parents[1], iter(opening), epoch=ledgers.LATER_EPOCH)
+    harness.task._sealed = lambda: [old]
+    harness.anchor.faults = [Contradicted("it knows 9 entries")]
+    for _ in range(3):
+        await harness.look()
+        harness.now += 100
+    assert (harness.task.failures, harness.gauge("contradicted_logs"), harness.learnt) == (1, 0, [])
