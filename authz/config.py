@@ -406,6 +406,13 @@ class Follower(_Section):
         description="Record keys of workers that do not share `ledger.record_key`: nothing is sealed that "
         "another key attests.",
     )
+    heads_s: float = Field(
+        default=10.0,
+        gt=0,
+        le=3600,
+        description="Seconds between two `log_head` entries of a log in the control log: so much of its end "
+        "could be taken away without trace.",
+    )
     bundles: HostPort = Field(
         default="127.0.0.1:8282", description="HOST:PORT that serves policy bundles to OPA."
     )
@@ -471,6 +478,11 @@ class Settings(_Section):
     def ledger_directory(self) -> Path:
         """Where this worker's epochs are."""
         return self.state / "ledger" / self.worker
+
+    @property
+    def origins(self) -> tuple[str, str]:
+        """What the names of this worker's logs, and of the deployment's control logs, begin with."""
+        return f"{self.deployment}/{self.worker}/", f"{self.deployment}/control/"
 
     @property
     def outbox(self) -> Path:

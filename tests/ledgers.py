@@ -30,7 +30,11 @@ VECTORS = Path(__file__).parent / "vectors" / "ledger"
 WORKER = "aegis.test/worker-0"
 EPOCH = "20260101T000000Z-0000000000000000"
 LATER_EPOCH = "20260102T000000Z-0000000000000001"
-TRUST = Trust({f"{WORKER}/": (keys.public_key(LOG_SEED),)}, (keys.public_key(RECORD_SEED),))
+CONTROL = "aegis.test/control"
+TRUST = Trust(
+    dict.fromkeys((f"{WORKER}/", f"{CONTROL}/"), (keys.public_key(LOG_SEED),)),
+    (keys.public_key(RECORD_SEED),),
+)
 SIGNER = Signer(RECORD_SEED)
 
 Members = dict[str, Any]

@@ -163,7 +163,7 @@ def export_trust(state: State = None, config: ConfigFile = None) -> None:
             for key in ring.listed()
             if key.revoked
         }
-        data = trust.export({f"{settings.deployment}/{settings.worker}/": log}, record, revoked=revoked)
+        data = trust.export(dict.fromkeys(settings.origins, log), record, revoked=revoked)
         typer.echo(data.decode(), nl=False)
 
 

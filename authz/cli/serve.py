@@ -20,21 +20,19 @@ from authz.config_file import load
 from authz.errors import AegisError
 
 ConfigFile = Annotated[Path | None, typer.Option("--config", "-c", help="Settings, a YAML file.")]
+AcceptDamage = Annotated[
+    bool,
+    typer.Option(
+        "--accept-damage", help="Go on in a new epoch although a checkpoint covers what is damaged."
+    ),
+]
 EXIT_CANNOT_START = 2
 ENVOYS_LOOK_S = 0.5  # the interval of the health check in envoy/*.yaml
 
 config = typer.Typer(no_args_is_help=True, help="Settings: check them, show them.")
 
 
-def serve(
-    file: ConfigFile = None,
-    accept_damage: Annotated[
-        bool,
-        typer.Option(
-            "--accept-damage", help="Go on in a new epoch although a checkpoint covers what is damaged."
-        ),
-    ] = False,
-) -> None:
+def serve(file: ConfigFile = None, accept_damage: AcceptDamage = False) -> None:
     """Run a worker: answer Envoy's Check requests, and record every decision."""
     with explained():
         settings = load(file)
@@ -43,13 +41,13 @@ def serve(
         raise typer.Exit(_run(settings, lambda: run(settings, accept_damage=accept_damage)))
 
 
-def follow(file: ConfigFile = None) -> None:
-    """Run the follower: seal the ledgers with checkpoints, and serve the policy bundle to OPA."""
+def follow(file: ConfigFile = None, accept_damage: AcceptDamage = False) -> None:
+    """Run the follower: seal the ledgers, write the control log, export records, serve policy to OPA."""
     with explained():
         settings = load(file)
         from authz.followers.process import follow as run
 
-        raise typer.Exit(_run(settings, lambda: run(settings)) or 0)
+        raise typer.Exit(_run(settings, lambda: run(settings, accept_damage=accept_damage)))
 
 
 @config.command()

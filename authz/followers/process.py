@@ -1,9 +1,9 @@
-"""The follower: seals the ledgers below `state`, serves and exports records, and serves policy bundles to
-OPA.
+"""The follower: seals the ledgers below `state`, writes the deployment's control log, serves and exports
+records, and serves policy bundles to OPA.
 
-In: the settings; SIGTERM or SIGINT. Out: checkpoints, the record stream, exports, bundles, metrics. Called
-by `aegis follow`. It may be killed at any time and never slows a worker. A violation of stored evidence ends
-it; a disk, a store or a receiver that is not well is retried, and said.
+In: the settings; SIGTERM or SIGINT. Out: checkpoints, control log, record stream, exports, bundles, metrics.
+Called by `aegis follow`. It may be killed at any time and never slows a worker. A violation of stored
+evidence ends it; a disk, a store or a receiver that is not well is retried, and said.
 """
 
 from __future__ import annotations
@@ -13,23 +13,28 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import chain
 from typing import Final
 
 import structlog
 import uvicorn
+from msgspec import Struct
 from prometheus_client import CollectorRegistry
 
 from authz.config import Settings, split_host_port
 from authz.errors import ConfigError, EvidenceUnavailable, IntegrityViolation
 from authz.followers.bell import Bell
 from authz.followers.bundles import bundle_app
+from authz.followers.control import ControlLog, opener
+from authz.followers.heads import Heads
 from authz.followers.outlets import Outlets
 from authz.followers.own_keys import OwnKeys
 from authz.followers.seal import Sealer
+from authz.ledger import control
 from authz.ledger.checkpoints import CheckpointStore
 from authz.ledger.lock import Lock
+from authz.ledger.outbox import Outbox
 from authz.telemetry.http import StatusServer
 from authz.telemetry.metrics import Gauge, GaugeCollector
 
@@ -39,33 +44,64 @@ STOP_S: Final = 10.0  # what a stop waits for each task
 POLL_END_S: Final = 2  # what it waits for bundle polls, which end by themselves when told
 
 
-async def follow(settings: Settings) -> int:
-    """Run until SIGTERM or SIGINT, then seal a last time; 0.
+async def follow(settings: Settings, *, accept_damage: bool = False) -> int:
+    """Run until SIGTERM or SIGINT, then seal a last time; 0. `accept_damage` is about the control log.
 
     Raises ConfigError for an address that is taken or a file that cannot be used, KeyUnusable, LedgerLocked
     if another follower seals here, IntegrityViolation when stored evidence is not what was signed.
     """
     keys = OwnKeys.of(settings)
-    path = settings.path(settings.follower.checkpoint_store)
-    with _locked(settings), _listening(settings.follower.bundles) as listener:
-        store = CheckpointStore(path)
-        sealer = Sealer(settings.ledger_directory.parent, settings.deployment, store, keys)
+    with ExitStack() as stack:
+        stack.enter_context(_locked(settings))
+        listener = stack.enter_context(_listening(settings.follower.bundles))
+        sealer, heads = _sealer(settings, keys, stack)
+        outbox = stack.enter_context(Outbox(settings.outbox))
         bell = Bell()
-        sealing = Sealing(sealer, settings.follower.checkpoint_s, bell)
-        try:
-            outlets = Outlets(settings, keys, bell)
-            status = _status(settings, sealing, outlets)
-            try:
-                await outlets.start()
-                await _run(settings, sealing, outlets, listener)
-            finally:
-                outlets.close()
-                if status:
-                    status.close()
-        finally:
-            sealer.close()
-            store.close()
+        parts = _Parts(
+            Sealing(sealer, settings.follower.checkpoint_s, bell),
+            ControlLog(
+                opener(settings, accept_damage=accept_damage),
+                settings.ledger_directory.with_name(control.WORKER),
+                outbox,
+                Heads(settings.ledger_directory.parent, settings.deployment, heads, outbox, sealer.settled),
+                settings.follower.heads_s,
+            ),
+            Outlets(settings, keys, bell),
+            bell,
+        )
+        stack.callback(parts.outlets.close)
+        if status := _status(settings, parts):
+            stack.callback(status.close)
+        await parts.outlets.start()
+        await _run(settings, parts, listener)
     return 0
+
+
+class _Parts(Struct, frozen=True):
+    """What runs in the follower."""
+
+    sealing: Sealing
+    control: ControlLog
+    outlets: Outlets
+    bell: Bell
+
+    def faults(self) -> list[str]:
+        return [part.fault for part in (self.sealing, self.control) if part.fault]
+
+    def gauges(self) -> Iterator[Gauge]:
+        return chain(self.sealing.gauges(), self.control.gauges(), self.outlets.gauges())
+
+
+def _sealer(settings: Settings, keys: OwnKeys, stack: ExitStack) -> tuple[Sealer, CheckpointStore]:
+    """The sealer, and a store for those who only read what it signed: a connection is one thread's."""
+    path = settings.path(settings.follower.checkpoint_store)
+    store = CheckpointStore(path)
+    stack.callback(store.close)
+    sealer = Sealer(settings.ledger_directory.parent, settings.deployment, store, keys)
+    stack.callback(sealer.close)
+    heads = CheckpointStore(path, read_only=True)
+    stack.callback(heads.close)
+    return sealer, heads
 
 
 class Sealing:
@@ -134,20 +170,24 @@ class _BundleServer(uvicorn.Server):
         yield
 
 
-async def _run(settings: Settings, sealing: Sealing, outlets: Outlets, listener: socket.socket) -> None:
-    """All tasks until a signal, or until one ends; then the others are stopped too, the outlets last."""
-    stop = asyncio.Event()
+async def _run(settings: Settings, parts: _Parts, listener: socket.socket) -> None:
+    """All tasks until a signal, or until one ends; then the others are stopped too: the control log first,
+    so that its end is sealed, and the outlets last.
+    """
+    stop, written = asyncio.Event(), asyncio.Event()
     app = bundle_app(settings.path(settings.follower.bundle_directory), stop.is_set)
     server = _BundleServer(
         uvicorn.Config(
             app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=POLL_END_S
         )
     )
-    seal = asyncio.create_task(sealing.run(stop), name="seal")
+    control_log = asyncio.create_task(parts.control.run(parts.bell, stop), name="control")
+    seal = asyncio.create_task(parts.sealing.run(written), name="seal")
     tasks: list[asyncio.Task[None]] = [
+        control_log,
         seal,
         asyncio.create_task(server.serve(sockets=[listener]), name="bundles"),
-        *(asyncio.create_task(task, name=name) for name, task in outlets.tasks().items()),
+        *(asyncio.create_task(task, name=name) for name, task in parts.outlets.tasks().items()),
     ]
     stopping = asyncio.create_task(stop.wait())
     log.info("follower_started", bundles=settings.follower.bundles, ledgers=str(settings.state / "ledger"))
@@ -158,8 +198,10 @@ async def _run(settings: Settings, sealing: Sealing, outlets: Outlets, listener:
             log.error("task_ended", task=task.get_name())
     stop.set()
     server.should_exit = True
+    await asyncio.wait([control_log], timeout=STOP_S)
+    written.set()
     await asyncio.wait([seal], timeout=STOP_S)
-    outlets.ended.set()
+    parts.outlets.ended.set()
     _, hanging = await asyncio.wait([*tasks, stopping], timeout=STOP_S)
     for name in sorted(task.get_name() for task in hanging):
         log.error("task_hangs", task=name)
@@ -208,9 +250,9 @@ def _listening(address: str) -> Iterator[socket.socket]:
         yield listener
 
 
-def _status(settings: Settings, sealing: Sealing, outlets: Outlets) -> StatusServer | None:
+def _status(settings: Settings, parts: _Parts) -> StatusServer | None:
     if not settings.follower.metrics:
         return None
     registry = CollectorRegistry()
-    registry.register(GaugeCollector(lambda: chain(sealing.gauges(), outlets.gauges())))
-    return StatusServer(settings.follower.metrics, registry, lambda: [sealing.fault] if sealing.fault else [])
+    registry.register(GaugeCollector(parts.gauges))
+    return StatusServer(settings.follower.metrics, registry, parts.faults)

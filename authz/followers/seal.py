@@ -18,19 +18,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import structlog
 
-from authz import canonical
 from authz.errors import EvidenceUnavailable, IntegrityViolation, KeyUnusable
 from authz.followers.own_keys import OwnKeys
-from authz.followers.places import Place, checkpoint_of, find
+from authz.followers.places import Place, checkpoint_of, find, last_entry
 from authz.followers.tail import SyncFailed, Tail
 from authz.ledger import files, notes
 from authz.ledger.checkpoints import CheckpointStore
 from authz.ledger.epochs import read_opening
-from authz.ledger.form import MAX_ENTRY
 from authz.ledger.journal import FAILED, Disk
 from authz.ledger.recovery import is_epoch, mark_failed
 
@@ -60,6 +58,10 @@ class Sealer:
     @property
     def unsealed(self) -> int:
         return sum(epoch.unsealed for epoch in list(self._open.values()))
+
+    def settled(self, directory: Path) -> bool:
+        """Whether this epoch will not be sealed any further."""
+        return directory in self._settled
 
     def round(self) -> None:
         """Seal whatever is new. Raises IntegrityViolation; EvidenceUnavailable or OSError where something
@@ -222,14 +224,5 @@ def owned_up(place: Place) -> bool:
 
 def _end(directory: Path) -> int:
     """How many entries the last whole line says there are; -1 if it cannot be read."""
-    listing = files.segments(directory)
-    if listing.fault or not listing.files:
-        return -1
-    with files.open_regular(listing.files[-1]) as stream:
-        stream.seek(max(0, os.fstat(stream.fileno()).st_size - 2 * (MAX_ENTRY + 1)))
-        lines = stream.read().split(b"\n")
-    try:
-        members: dict[str, Any] = canonical.parse(lines[-2])
-        return int(members["seq"]) + 1
-    except (ValueError, KeyError, IndexError, TypeError):
-        return -1
+    seq = last_entry(directory).get("seq")
+    return seq + 1 if type(seq) is int else -1

@@ -96,8 +96,8 @@ FORMS: Final[Mapping[str, Form]] = {
             },
         },
     ),
-    # `opened`: the timestamp of the log's first entry.
-    "log_open": Form({**_POINT, "opened": "time"}),
+    # `opened`: the timestamp of the log's first entry, unless that is damaged.
+    "log_open": Form({**_POINT, "opened?": "time"}),
     "log_head": Form(_POINT),
     # `end`: `closed` by its writer; `left` for a later epoch, whose `gap` says why; `failed`, unsealed after
     # a sync that failed.

@@ -7,9 +7,10 @@ exactly once, in the order of `put`. Any process may put; only the control task 
 of its kind (`control.py`) is refused at once, since later nobody is there to be told.
 
     events(number INTEGER PRIMARY KEY AUTOINCREMENT, event_id TEXT, kind TEXT, at TEXT, members BLOB)
+    once(key TEXT PRIMARY KEY)                what was put under a key, so that it is not put again
 
-A row goes away once its entry is durable. `event_id` and the time go into the entry: by them the control task
-knows what it wrote before it was killed.
+An event's row goes away once its entry is durable. `event_id` and the time go into the entry: by them the
+control task knows what it wrote before it was killed.
 """
 
 from __future__ import annotations
@@ -32,13 +33,16 @@ from authz.ledger.clock import Stamp
 MAX_EVENT: Final = 12_288  # bytes of members: with its place and attestation it fits into an entry
 MAX_WAITING: Final = 100_000  # events; more are refused until the follower has written some
 BUSY_S: Final = 5.0  # waiting for another process's change
-_TABLE: Final = """CREATE TABLE IF NOT EXISTS events (
+_TABLES: Final = (
+    """CREATE TABLE IF NOT EXISTS events (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
     event_id TEXT NOT NULL UNIQUE,
     kind TEXT NOT NULL,
     at TEXT NOT NULL,
     members BLOB NOT NULL
-)"""
+)""",
+    "CREATE TABLE IF NOT EXISTS once (key TEXT PRIMARY KEY NOT NULL) WITHOUT ROWID",
+)
 
 
 class Event(Struct, frozen=True):
@@ -64,38 +68,58 @@ class Outbox:
             )
         try:
             with self._explained():
-                self._database.execute("PRAGMA journal_mode = PERSIST")
+                # Whoever reads waits for nobody who writes: many may put while the follower takes.
+                self._database.execute("PRAGMA journal_mode = WAL")
                 self._database.execute("PRAGMA synchronous = FULL")
-                self._database.execute(_TABLE)
+                for table in _TABLES:
+                    self._database.execute(table)
         except EvidenceUnavailable:
             self._database.close()
             raise
 
-    def put(self, kind: str, members: Mapping[str, Any]) -> None:
-        """Durable when it returns. Raises ValueError naming the member that is not as `control.FORMS` says,
-        EvidenceUnavailable if it cannot be kept: then what it tells of must not be done.
+    def put(self, kind: str, members: Mapping[str, Any], *, once: str = "") -> None:
+        """Durable when it returns. With a key `once`, nothing happens if an event was put under it before.
+
+        Raises ValueError naming the member that is not as `control.FORMS` says, EvidenceUnavailable if it
+        cannot be kept: then what it tells of must not be done.
         """
         control.check(kind, members)
         data = canonical.encode(dict(members))
         if len(data) > MAX_EVENT:
             raise ValueError(f"{kind}: {len(data)} bytes of members, over the limit of {MAX_EVENT}")
-        row = (str(uuid_utils.uuid7()), kind, self._stamp.now(), data, MAX_WAITING)
-        with self._explained():
-            kept = self._database.execute(
-                "INSERT INTO events (event_id, kind, at, members) SELECT ?, ?, ?, ? "
-                "WHERE (SELECT count(*) FROM events) < ?",
-                row,
+        with self._explained(), self._changing():
+            if once and not self._first(once):
+                return
+            if self.count() >= MAX_WAITING:
+                raise EvidenceUnavailable(f"{self._path}: {MAX_WAITING} events wait for the follower already")
+            row = (str(uuid_utils.uuid7()), kind, self._stamp.now(), data)
+            self._database.execute(
+                "INSERT INTO events (event_id, kind, at, members) VALUES (?, ?, ?, ?)", row
             )
-        if not kept.rowcount:
-            raise EvidenceUnavailable(f"{self._path}: {MAX_WAITING} events wait for the follower already")
+
+    def _first(self, key: str) -> bool:
+        kept = self._database.execute("INSERT INTO once VALUES (?) ON CONFLICT DO NOTHING", (key,))
+        return bool(kept.rowcount)
 
     def waiting(self, most: int) -> list[Event]:
-        """The oldest events, in the order in which they were put."""
+        """The oldest events, in the order in which they were put. What somebody put there with other hands
+        raises EvidenceUnavailable naming its number.
+        """
         with self._explained():
             rows = self._database.execute(
                 "SELECT number, event_id, kind, at, members FROM events ORDER BY number LIMIT ?", (most,)
             ).fetchall()
-        return [Event(number, id_, kind, at, canonical.parse(data)) for number, id_, kind, at, data in rows]
+        return [self._event(*row) for row in rows]
+
+    def _event(self, number: int, event_id: str, kind: str, at: str, data: bytes) -> Event:
+        try:
+            members = canonical.parse(data)
+            control.check_entry(members | {"kind": kind, "event_id": event_id, "event_time": at})
+        except (ValueError, TypeError, KeyError) as error:
+            raise EvidenceUnavailable(
+                f"outbox {self._path}: event {number} can be no entry: {error}"
+            ) from None
+        return Event(number, event_id, kind, at, members)
 
     def written(self, upto: int) -> None:
         """The events up to number `upto` are durable entries: forget them."""
@@ -115,6 +139,18 @@ class Outbox:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """One transaction: all of it, or nothing."""
+        self._database.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._database.execute("COMMIT")
+        except BaseException:
+            if self._database.in_transaction:
+                self._database.execute("ROLLBACK")
+            raise
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -131,7 +131,9 @@ class Deployment:
         return self.settings.state / "keys/policy.pem"
 
     def _pin(self) -> None:
-        """Write the public keys that verifiers pin, once: trust that changes by itself is none."""
+        """Write the public keys that verifiers pin, once: trust that changes by itself is none. (A file from
+        before there was a control log gets its origin, for the key that is pinned already.)
+        """
         settings = self.settings
         files = [settings.path(file) for file in (settings.ledger.record_key, settings.ledger.log_key)]
         gone = [str(file) for file in files if not file.exists()]
@@ -142,17 +144,25 @@ class Deployment:
             )
         record = keys.public_key(keys.ensure(settings.path(settings.ledger.record_key)))
         log = keys.public_key(keys.ensure(settings.path(settings.ledger.log_key)))
-        prefix = f"{settings.deployment}/{settings.worker}/"
+        worker, control = settings.origins
         if not self.trust.exists():
-            beside = self.trust.with_name(".trust.json")
-            beside.write_bytes(trust.export({prefix: [log]}, [record]))
-            beside.replace(self.trust)
+            self._write_trust({worker: [log], control: [log]}, [record])
         pinned = trust.load(self.trust)
-        if log not in pinned.log_keys_of(f"{prefix}any") or record not in pinned.record_keys:
+        more = pinned.unused or pinned.witnesses or pinned.tsa_roots
+        if pinned.log_keys.keys() == {worker} and not more:
+            self._write_trust(dict.fromkeys((worker, control), pinned.log_keys[worker]), pinned.record_keys)
+            pinned = trust.load(self.trust)
+        believed = all(log in pinned.log_keys_of(origin) for origin in (worker, control))
+        if not believed or record not in pinned.record_keys:
             raise StartFailed(
                 f"{self.trust} pins other keys than {settings.state}/keys has: what is recorded now could "
                 "not be verified. Put the old keys back, or move the whole state directory away to start anew"
             )
+
+    def _write_trust(self, log_keys: Mapping[str, Sequence[bytes]], record_keys: Iterable[bytes]) -> None:
+        beside = self.trust.with_name(".trust.json")
+        beside.write_bytes(trust.export(log_keys, record_keys))
+        beside.replace(self.trust)
 
 
 def _tree(places: Places, ports: Ports, overrides: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -34,9 +34,9 @@ def second_worker(stack: Stack, directory: Path) -> tuple[Path, Path]:
 def trust_both(stack: Stack) -> None:
     """The verifier pins a log key for each worker; here both have the same."""
     pinned = trust.load(stack.deployment.trust)
-    (log_keys,) = pinned.log_keys.values()
-    prefixes = [f"{stack.deployment.settings.deployment}/worker-{number}/" for number in (0, 1)]
-    stack.deployment.trust.write_bytes(trust.export(dict.fromkeys(prefixes, log_keys), pinned.record_keys))
+    first = stack.deployment.settings.origins[0]
+    second = {first.replace("worker-0", "worker-1"): pinned.log_keys[first]}
+    stack.deployment.trust.write_bytes(trust.export(pinned.log_keys | second, pinned.record_keys))
 
 
 def start(stack: Stack, name: str, config: Path) -> None:

@@ -37,7 +37,8 @@ def test_keys_are_made_once_and_trust_is_what_pins_them(tmp_path: Path) -> None:
     assert exported.exit_code == 0
     pinned = trust.parse(exported.stdout.encode())
     record, log = (keys.public_key(keys.load(file)) for file in files[:2])
-    assert pinned == trust.Trust({"aegis.local/worker-0/": (log,)}, (record,))
+    origins = ("aegis.local/worker-0/", "aegis.local/control/")
+    assert pinned == trust.Trust(dict.fromkeys(origins, (log,)), (record,))
     assert not any(seed.decode().strip() in exported.output + made.output for seed in stored)
 
 
@@ -50,7 +51,8 @@ def test_names_and_files_of_the_settings_are_used(tmp_path: Path) -> None:
     assert aegis("generate", "--config", config).exit_code == 0
     pinned = trust.parse(aegis("export-trust", "--config", config).stdout.encode())
     log = keys.public_key(keys.load(tmp_path / "other.key"))
-    assert pinned.log_keys == {"aegis.example.com/worker-7/": (log,)}
+    origins = ("aegis.example.com/worker-7/", "aegis.example.com/control/")
+    assert pinned.log_keys == dict.fromkeys(origins, (log,))
 
 
 def test_one_key_is_never_used_for_both(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def aegis(*arguments: object) -> Result:
 def state(tmp_path: Path) -> Path:
     """A state directory with a sealed ledger and its trust.json."""
     ledgers.write(tmp_path / "ledger", 5)
-    ((prefix, log),) = ledgers.TRUST.log_keys.items()
+    prefix, log = next(iter(ledgers.TRUST.log_keys.items()))
     (tmp_path / "trust.json").write_bytes(trust.export({prefix: log}, ledgers.TRUST.record_keys))
     return tmp_path
 

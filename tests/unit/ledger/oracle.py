@@ -59,7 +59,7 @@ def read(epoch: Path, *publics: bytes) -> list[dict[str, Any]]:
             (public,) = [_public(jwk) for jwk in entry["record_keys"]]
         assert public in publics
         _attested(line, entry, public)
-        if entry["kind"] == "key" and entry["of"] == entry["log"]:
+        if entry["kind"] == "key" and entry.get("of") == entry["log"]:
             assert (entry["size"], entry["tail_hash"]) == (seq, previous)
             public = _public(entry["jwk"])
         previous = hashlib.sha256(b"\x00" + line).hexdigest()

@@ -48,6 +48,28 @@ def test_what_is_written_is_forgotten_and_its_number_not_given_again(outbox: Out
     assert outbox.waiting(9)[0].number == 5
 
 
+def test_under_one_key_only_the_first_is_kept_whatever_became_of_it(outbox: Outbox) -> None:
+    for name in ("first", "second"):
+        outbox.put("hold", HOLD | {"name": name}, once="key")
+    assert [event.members["name"] for event in outbox.waiting(9)] == ["first"]
+    outbox.written(1)
+    outbox.put("hold", HOLD, once="key")
+    assert outbox.count() == 0
+    outbox.put("hold", HOLD, once="other")
+    assert outbox.count() == 1
+
+
+def test_a_key_is_not_used_up_by_an_event_that_could_not_be_kept(
+    outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_WAITING", 0)
+    with pytest.raises(EvidenceUnavailable):
+        outbox.put("hold", HOLD, once="key")
+    monkeypatch.undo()
+    outbox.put("hold", HOLD, once="key")
+    assert outbox.count() == 1
+
+
 @pytest.mark.parametrize(
     ("kind", "members", "named"),
     [
