@@ -1,9 +1,10 @@
-"""`aegis disclose`: reads what explains a decision, for whoever may, and never without an `access` entry.
+"""`aegis disclose`, `aegis erase`: reads what explains decisions, or erases it, and never without an entry.
 
     exit status    0 done    1 no such record, or what is kept does not fit it    2 could not run
 
-For investigators on the machine that holds the keys. The `access` entry is in the outbox, durable, before a
-byte of what was read is shown: if it cannot be put there, nothing is.
+For investigators and privacy officers on the machine that holds the keys. The `access` entry is in the
+outbox, durable, before a byte of what was read is shown, and the `erasure` entry before anything is erased:
+if it cannot be put there, nothing happens.
 """
 
 from __future__ import annotations
@@ -11,17 +12,24 @@ from __future__ import annotations
 import json
 import os
 import pwd
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from authz.cli.ledger import ConfigFile, Json, State, explained, settings_of
+from authz.config import Settings
 from authz.errors import ConfigError, IntegrityViolation
+from authz.followers import places
 from authz.ledger import reader
 from authz.ledger.disclosures import form
 from authz.ledger.disclosures import reader as disclosures
-from authz.ledger.disclosures.vault import vault_of
+from authz.ledger.disclosures.erase import Epoch, Erasing
+from authz.ledger.disclosures.vault import Vault, vault_of
+from authz.ledger.disclosures.wish import Wish
 from authz.ledger.outbox import Outbox
 from authz.ledger.report import plain
 
@@ -53,7 +61,89 @@ def disclose(
     _print(said, absent, as_json)
 
 
-def _read(found: reader.Found, entry: dict[str, Any], vault: Any) -> list[form.Disclosure]:
+def erase(
+    why: Annotated[str, typer.Option("--why", help="The reason; it goes into the entry.")] = "",
+    agent: Annotated[str, typer.Option(help="Of this agent, also where it stands in the chain.")] = "",
+    subject: Annotated[
+        str, typer.Option(help="Where this text stands as a whole: a name, an address, an id.")
+    ] = "",
+    start: Annotated[str, typer.Option("--from", help="Not before: RFC 3339, or a date.")] = "",
+    end: Annotated[str, typer.Option("--to", help="Before: RFC 3339, or a date.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count.")] = False,
+    state: State = None,
+    config: ConfigFile = None,
+) -> None:
+    """Erase disclosures by agent, subject or time. Records stay and verify as before. Without any of these it
+    finishes what an earlier run could not.
+    """
+    with explained():
+        settings = settings_of(state, config)
+        with Outbox(settings.outbox) as outbox:
+            erasing = Erasing(
+                settings.state / "erasures",
+                partial(_epochs, settings),
+                vault_of(settings),
+                partial(outbox.put, "erasure"),
+            )
+            if not (agent or subject or start or end):
+                _resume(erasing)
+                return
+            wish = _wish(agent, subject, _moment(start, "--from"), _moment(end, "--to"), why)
+            counts = erasing.count(wish)
+            for log, count in sorted(counts.items()):
+                typer.echo(plain(f"{log}: {count:,} disclosures"))
+            if not counts:
+                typer.echo("nothing is kept that is meant")
+            elif not dry_run:
+                _erase(erasing, wish)
+
+
+def _wish(agent: str, subject: str, start: str, end: str, why: str) -> Wish:
+    if agent and subject:
+        raise ConfigError("--agent and --subject: only one of them")
+    if start and end and start >= end:
+        raise ConfigError("--from is not before --to")
+    by: Literal["agent", "subject", "time"] = "agent" if agent else "subject" if subject else "time"
+    return Wish(by, agent or subject, start, end, who(), why)
+
+
+def _erase(erasing: Erasing, wish: Wish) -> None:
+    if not wish.why:
+        raise ConfigError("--why: an erasure needs a reason")
+    try:
+        plan, count = erasing.erase(wish)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    typer.echo(f"erased {count:,} disclosures; erasure {plan.erasure_id}")
+    typer.echo(f"salt {plan.salt}: only with it the entry shows what was erased; keep it, or drop it")
+
+
+def _resume(erasing: Erasing) -> None:
+    plans = erasing.resume()
+    for plan in plans:
+        typer.echo(f"finished erasure {plan.erasure_id}")
+    if not plans:
+        typer.echo("nothing is unfinished; say --agent, --subject, --from or --to")
+
+
+def _epochs(settings: Settings) -> Iterator[Epoch]:
+    for found in places.find(settings.ledger_directory.parent, settings.deployment):
+        yield Epoch(found.directory, found.log)
+
+
+def _moment(text: str, option: str) -> str:
+    """RFC 3339 in UTC with six decimals, as entries have it; what names no zone is UTC."""
+    if not text:
+        return ""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(f"{option}: {text}: not RFC 3339, nor a date") from None
+    found = found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    return found.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _read(found: reader.Found, entry: dict[str, Any], vault: Vault) -> list[form.Disclosure]:
     """Raises IntegrityViolation for what does not fit the entry."""
     kept = disclosures.of_entry(found.file.parent.parent, str(entry.get("log")), found.seq, vault)
     return [each for line in kept for each in disclosures.fitting(line, entry.get(form.MEMBER))]

@@ -26,7 +26,8 @@ from authz.errors import AegisError, ConfigError, IntegrityViolation
 from authz.ledger import anchors, form, reader, trust
 from authz.ledger import verify as verifier
 from authz.ledger.attestation import Attestations
-from authz.ledger.report import LogReport, Report, plain
+from authz.ledger.disclosures.vault import vault_of
+from authz.ledger.report import Disclosed, LogReport, Report, plain
 
 EXIT_NOT_VERIFIED: Final = 1
 EXIT_COULD_NOT_RUN: Final = 2
@@ -78,6 +79,12 @@ def verify(
             "--anchors", help="Checkpoints and time stamps that others outside hold: directory or file."
         ),
     ] = None,
+    state: Annotated[
+        Path | None, typer.Option("--state", help="Open disclosures with the keys of this state directory.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", help="... or of the state that these settings name.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Verify a ledger from its bytes on disk: exit status 0 verified, 1 not verified, 2 could not run."""
@@ -90,6 +97,7 @@ def verify(
             sealed=sealed,
             processes=len(os.sched_getaffinity(0)),
             given=anchors.read(given or (), pinned),
+            vault=vault_of(settings_of(state, config)) if state or config else None,
         )
     with _to_a_reader():
         if as_json:
@@ -145,12 +153,24 @@ def _describe_log(log: LogReport) -> Iterator[str]:
     for anchor in log.anchors:
         proven = f"there before {anchor.time}, says a {anchor.by}" if anchor.by else "no date"
         yield f"anchored outside: the first {anchor.size:,} entries: {proven}"
+    if told := _describe_disclosures(log.disclosed):
+        yield f"disclosures: {told}"
     for gap in log.gaps:
         yield f"gap: {gap.old_log} after its first {gap.good_entries:,} entries: {gap.why}"
     if log.gap_count > len(log.gaps):
         yield f"and {log.gap_count - len(log.gaps):,} more gaps"
     for line in log.not_checked:
         yield f"not checked: {line}"
+
+
+def _describe_disclosures(found: Disclosed) -> str:
+    counts = {
+        "fit their entries": found.fit,
+        "encrypted, not opened": found.encrypted,
+        "erased or lost": found.absent,
+        "of entries that are not here": found.strange,
+    }
+    return ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
 
 
 # -- show

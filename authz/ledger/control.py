@@ -118,11 +118,12 @@ FORMS: Final[Mapping[str, Form]] = {
     ),
     # Who looked at disclosures: `names` of those of entry `at_seq` in log `of`.
     "access": Form({**_WHY, "of": "log", "at_seq": "count", "decision_id?": "uuid", "names": "names"}),
-    # `value_digest`: SHA-256 of the agent, subject or time range that was erased, never its name.
-    # `count`: disclosures that were deleted.
+    # `value_digest`: SHA-256 of a salt, a line break and the agent, subject or time range that was erased:
+    # never its name. `count`: disclosures that there were. One `erasure_id` may stand twice after a crash.
     "erasure": Form(
         {
             **_WHY,
+            "erasure_id": "uuid",
             "by": ("agent", "subject", "time"),
             "value_digest": "hash",
             "count": "count",

@@ -16,7 +16,7 @@ from authz.ledger import files, merkle, notes, revocation, succession
 from authz.ledger.anchors import Given
 from authz.ledger.epochs import Epochs, Extent, Opening
 from authz.ledger.journal import SEGMENT_ENTRIES
-from authz.ledger.report import Fault, Gap, LogReport
+from authz.ledger.report import Disclosed, Fault, Gap, LogReport
 from authz.ledger.succession import Succession
 from authz.ledger.trust import Trust
 
@@ -51,6 +51,8 @@ class Whole(Struct):
     gap_count: int = 0
     succession: Succession = field(default_factory=Succession)
     fault: Fault | None = None
+    disclosed: Disclosed = field(default_factory=Disclosed)
+    unfit: Fault | None = None
 
     @property
     def extent(self) -> Extent:
@@ -107,6 +109,7 @@ def judge(
         or _against_anchors(plan, whole, given)
         or _against_directory(plan)
         or _torn(plan, whole, epochs)
+        or whole.unfit
     )
     unchecked = _unchecked(plan)
     if level > 1:
@@ -130,6 +133,7 @@ def judge(
         fault=fault,
         not_checked=tuple(unchecked),
         anchors=given.newest(plan.log),
+        disclosed=whole.disclosed,
     )
 
 

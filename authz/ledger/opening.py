@@ -188,7 +188,7 @@ class _Opening:
     def _disclosures(self, epoch: Epoch) -> DisclosureWriter | None:
         if not self._settings.disclosures.wanted:
             return None
-        return DisclosureWriter(epoch.directory, epoch.log, vault_of(self._settings))
+        return DisclosureWriter(epoch.directory, epoch.log, vault_of(self._settings, make=True))
 
     def _begun(self, epoch: Epoch, chain: Chain) -> Journal:
         journal = Journal(epoch.directory / "entries", epoch.seq, self._disk)

@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 EXPOSURE: Final = "no outside anchor: everything could be rewritten by the holder of the keys"
 NO_ANCHORS: Final = "witnesses, time stamps and other outside anchors: none were given"
 NEVER_CHECKED: Final = (
     "completeness: logs that are not here, requests that were never recorded",
-    "disclosures, and whether what an entry says is true",
+    "whether what an entry says is true",
 )
 BY_LEVEL: Final = {
-    1: ("chain, sequence and form of entries; attestations; how epochs continue each other",),
+    1: ("chain, sequence and form of entries; attestations; how epochs continue each other; disclosures",),
     2: ("attestations: who recorded each decision",),
     3: (),
 }
@@ -66,6 +66,23 @@ class Dated(Struct, frozen=True):
     file: str
 
 
+class Disclosed(Struct):
+    """The digests of entries, by their disclosures: they `fit`, are `encrypted` and were not opened, or
+    `absent` because they were erased or lost; and lines that are `strange`, of entries that are not here.
+    """
+
+    fit: int = 0
+    encrypted: int = 0
+    absent: int = 0
+    strange: int = 0
+
+    def add(self, other: Disclosed) -> None:
+        self.fit += other.fit
+        self.encrypted += other.encrypted
+        self.absent += other.absent
+        self.strange += other.strange
+
+
 class LogReport(Struct, frozen=True):
     """One epoch. `sealed` of its `entries` are under its checkpoint; `root` (hex) is over all of them.
 
@@ -84,6 +101,7 @@ class LogReport(Struct, frozen=True):
     fault: Fault | None
     not_checked: tuple[str, ...]
     anchors: tuple[Dated, ...] = ()
+    disclosed: Disclosed = field(default_factory=Disclosed)
 
     @property
     def unsealed(self) -> int:

@@ -17,8 +17,10 @@ from msgspec import Struct, field
 from authz import canonical
 from authz.ledger import files, form, merkle
 from authz.ledger.attestation import Attestations
+from authz.ledger.disclosures.fit import Fitting
+from authz.ledger.disclosures.vault import Vault
 from authz.ledger.journal import SEGMENT_ENTRIES
-from authz.ledger.report import Fault, Gap
+from authz.ledger.report import Disclosed, Fault, Gap
 from authz.ledger.succession import Succession
 
 MAX_GAPS: Final = 100  # named in a report; the rest is counted
@@ -38,6 +40,8 @@ class Task(Struct, frozen=True):
     level: int
     record_keys: tuple[bytes, ...] = ()
     cuts: tuple[int, ...] = ()
+    disclosures: bool = False  # from level 2 on, also whether those beside it fit
+    vault: Vault | None = None  # with it, sealed ones are opened
 
 
 class Walked(Struct):
@@ -53,6 +57,8 @@ class Walked(Struct):
     succession: Succession = field(default_factory=Succession)
     at: dict[int, merkle.CompactRange] = {}
     fault: Fault | None = None
+    disclosed: Disclosed = field(default_factory=Disclosed)
+    unfit: Fault | None = None  # the first of the disclosures
 
     @property
     def entries(self) -> int:
@@ -79,6 +85,7 @@ def walk_stream(task: Task, stream: BinaryIO, see: Callable[[bytes], None] | Non
 def _walk(task: Task, stream: BinaryIO, walked: Walked, see: Callable[[bytes], None] | None) -> None:
     """Raises ValueError at the first fault, which is then the line after the good entries."""
     attestations = Attestations(task.record_keys) if task.level == 3 else None
+    fitting = _fitting(task)
     tree, cuts = walked.tree, {cut - task.first for cut in task.cuts}
     previous: str | None = None
     for line in files.lines(stream):
@@ -94,6 +101,8 @@ def _walk(task: Task, stream: BinaryIO, walked: Walked, see: Callable[[bytes], N
             members = form.read(entry, task.log, task.first + tree.size, previous)
             if attestations:
                 walked.succession.take(attestations.check(entry, members), members)
+            if fitting:
+                fitting.entry(members, task.first + tree.size)
             _note(members, walked)
         elif len(entry) > form.MAX_ENTRY:
             raise ValueError(f"longer than {form.MAX_ENTRY} bytes")
@@ -104,7 +113,17 @@ def _walk(task: Task, stream: BinaryIO, walked: Walked, see: Callable[[bytes], N
         previous = walked.tip = leaf.hexdigest()
         if tree.size in cuts:
             walked.at[task.first + tree.size] = tree.copy()
+    if fitting:
+        fitting.end()
+        walked.disclosed, walked.unfit = fitting.found, fitting.fault
     _check_length(task, walked)
+
+
+def _fitting(task: Task) -> Fitting | None:
+    if not task.disclosures or task.level == 1:
+        return None
+    epoch = task.file.parent.parent
+    return Fitting(epoch, task.log, task.first // SEGMENT_ENTRIES, task.vault)
 
 
 def _note(members: dict[str, Any], walked: Walked) -> None:

@@ -26,6 +26,7 @@ from typing import Final
 
 from authz.ledger import files, merkle, notes, segment
 from authz.ledger.anchors import Given
+from authz.ledger.disclosures.vault import Vault
 from authz.ledger.epochs import Epochs, Opening, read_opening
 from authz.ledger.journal import SEGMENT_ENTRIES
 from authz.ledger.judging import NONE_GIVEN, Plan, Whole, absent, judge, returned, revoked
@@ -43,10 +44,12 @@ def verify(
     sealed: bool = False,
     processes: int = 1,
     given: Given = NONE_GIVEN,
+    vault: Vault | None = None,
     now: float | None = None,
 ) -> Report:
     """Judge every log at or below `path`, its segments in up to `processes` processes, also against what was
-    `given` of others outside; `now` (Unix seconds) is what the exposure counts to.
+    `given` of others outside; `now` (Unix seconds) is what the exposure counts to. Sealed disclosures are
+    opened with the keys in `vault`.
 
     `sealed` is for a copy at rest: an entry that no checkpoint covers, and a log whose predecessor is not
     here, are faults, since then more may have been there.
@@ -58,7 +61,7 @@ def verify(
         raise FileNotFoundError(errno.ENOENT, "no log here: no directory holds `entries`", str(path))
     plans = [_plan(place, trust) for place in places]
     epochs = Epochs([plan.opening for plan in plans] if level > 1 else [])
-    tasks = [_tasks(plan, epochs, trust, level, given) for plan in plans]
+    tasks = [_tasks(plan, epochs, trust, level, given, vault) for plan in plans]
     walks = _walks([task for share in tasks for task in share], processes)
     wholes = [_together(plan, islice(walks, len(share))) for plan, share in zip(plans, tasks, strict=True)]
     extents = {plan.log: whole.extent for plan, whole in zip(plans, wholes, strict=True)}
@@ -120,7 +123,9 @@ def _read_checkpoint(
 # -- the walk
 
 
-def _tasks(plan: Plan, epochs: Epochs, trust: Trust, level: int, given: Given) -> list[segment.Task]:
+def _tasks(
+    plan: Plan, epochs: Epochs, trust: Trust, level: int, given: Given, vault: Vault | None
+) -> list[segment.Task]:
     sizes = given.sizes(plan.log) | ({plan.checkpoint.size} if plan.checkpoint else set())
     sizes.update(epochs.cuts(plan.log))
     last = len(plan.listing.files) - 1
@@ -133,6 +138,8 @@ def _tasks(plan: Plan, epochs: Epochs, trust: Trust, level: int, given: Given) -
             level,
             trust.record_keys if level == 3 else (),
             tuple(size for size in sizes if size > number * SEGMENT_ENTRIES),
+            disclosures=True,
+            vault=vault,
         )
         for number, file in enumerate(plan.listing.files)
     ]
@@ -184,3 +191,5 @@ def _add(whole: Whole, walked: segment.Walked) -> None:
     whole.gaps = (whole.gaps + walked.gaps)[: segment.MAX_GAPS]
     whole.gap_count += walked.gap_count
     whole.fault = walked.fault
+    whole.disclosed.add(walked.disclosed)
+    whole.unfit = whole.unfit or walked.unfit

@@ -2,9 +2,9 @@
 
     disclosure   base64url(JSON [salt, name, value]);  its digest: base64url(SHA-256(ASCII(disclosure)))
     line         {"decision_id", "sd": [disclosure, ...], "seq"}                          as it is released
-                 {"decision_id", "key", "sealed": base64(nonce || AES-256-GCM), "seq"}    as it is kept
+                 {"decision_id", "key", "encrypted": base64(nonce || AES-256-GCM), "seq"}    as it is kept
 
-The digests stand in the entry's sorted `_sd`. A sealed line hides its `sd` array as canonical JSON; log,
+The digests stand in the entry's sorted `_sd`. An encrypted line hides its `sd` array as canonical JSON; log,
 decision and seq are authenticated with it, so it opens in its own place only. No file and no key store here.
 """
 
@@ -32,7 +32,7 @@ MAX_DISCLOSURES: Final = 16  # of an entry
 _BASE64URL: Final = re.compile(r"[A-Za-z0-9_-]+")
 _KEY_ID: Final = re.compile(r"[0-9a-f]{16}")
 _PLAIN: Final = {"decision_id", "sd", "seq"}
-_SEALED: Final = {"decision_id", "key", "sealed", "seq"}
+_ENCRYPTED: Final = {"decision_id", "key", "encrypted", "seq"}
 
 
 class Disclosure(Struct, frozen=True):
@@ -45,13 +45,13 @@ class Disclosure(Struct, frozen=True):
 
 
 class Line(Struct, frozen=True):
-    """The disclosures of entry `seq`: `sd`, or what is `sealed` under the key with id `key`."""
+    """The disclosures of entry `seq`: `sd`, or what is `encrypted` under the key with id `key`."""
 
     decision_id: str
     seq: int
     sd: tuple[str, ...] = ()
     key: str = ""
-    sealed: bytes = b""
+    encrypted: bytes = b""
 
 
 def make(name: str, value: Any, salt: bytes) -> str:
@@ -91,24 +91,24 @@ def plain(decision_id: str, seq: int, sd: Sequence[str]) -> bytes:
     return canonical.encode({"decision_id": decision_id, "sd": list(sd), "seq": seq})
 
 
-def seal(log: str, line: Line, key_id: str, cipher: AESGCM, nonce: bytes) -> bytes:
+def encrypt(log: str, line: Line, key_id: str, cipher: AESGCM, nonce: bytes) -> bytes:
     """The line as it is kept, without a newline; a `nonce` of 12 bytes is used once under a key."""
     hidden = cipher.encrypt(nonce, canonical.encode(list(line.sd)), _bound(log, line))
     members = {
         "decision_id": line.decision_id,
         "key": key_id,
-        "sealed": b64encode(nonce + hidden).decode(),
+        "encrypted": b64encode(nonce + hidden).decode(),
         "seq": line.seq,
     }
     return canonical.encode(members)
 
 
-def unseal(log: str, line: Line, cipher: AESGCM) -> Line:
-    """The same line with its `sd`. Raises ValueError if it was changed, or sealed for another place."""
+def decrypt(log: str, line: Line, cipher: AESGCM) -> Line:
+    """The same line with its `sd`. Raises ValueError if it was changed, or encrypted for another place."""
     try:
-        hidden = cipher.decrypt(line.sealed[:NONCE_BYTES], line.sealed[NONCE_BYTES:], _bound(log, line))
+        hidden = cipher.decrypt(line.encrypted[:NONCE_BYTES], line.encrypted[NONCE_BYTES:], _bound(log, line))
     except (InvalidTag, ValueError):
-        raise ValueError("sealed: changed, or of another entry") from None
+        raise ValueError("encrypted: changed, or of another entry") from None
     return Line(line.decision_id, line.seq, _texts(orjson.loads(hidden)))
 
 
@@ -120,15 +120,15 @@ def read(data: bytes) -> Line:
         raise ValueError("decision_id, seq: missing, or of another type")
     if members.keys() == _PLAIN:
         return Line(decision_id, seq, _texts(members["sd"]))
-    if members.keys() != _SEALED:
-        raise ValueError("neither `sd` nor `key` and `sealed`, or more than that")
-    key, sealed = members["key"], members["sealed"]
-    if not isinstance(key, str) or not _KEY_ID.fullmatch(key) or not isinstance(sealed, str):
-        raise ValueError("key, sealed: not an id of 16 hex digits and a text")
+    if members.keys() != _ENCRYPTED:
+        raise ValueError("neither `sd` nor `key` and `encrypted`, or more than that")
+    key, encrypted = members["key"], members["encrypted"]
+    if not isinstance(key, str) or not _KEY_ID.fullmatch(key) or not isinstance(encrypted, str):
+        raise ValueError("key, encrypted: not an id of 16 hex digits and a text")
     try:
-        return Line(decision_id, seq, key=key, sealed=b64decode(sealed, validate=True))
+        return Line(decision_id, seq, key=key, encrypted=b64decode(encrypted, validate=True))
     except Error:
-        raise ValueError("sealed: not base64") from None
+        raise ValueError("encrypted: not base64") from None
 
 
 def _texts(value: Any) -> tuple[str, ...]:

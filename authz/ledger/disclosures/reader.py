@@ -24,7 +24,7 @@ from authz.ledger.journal import SEGMENT_ENTRIES
 
 class Kept(Struct, frozen=True):
     """`line` (as read) at line `number` of `file`, counted from 1. `sd`: its disclosures, None while they are
-    sealed; `erased`: for ever, since their key is gone.
+    encrypted; `erased`: for ever, since their key is gone.
     """
 
     file: Path
@@ -38,7 +38,7 @@ class Kept(Struct, frozen=True):
 
 
 class Opener:
-    """Opens the lines of one epoch with the keys that are there; without a vault it leaves them sealed."""
+    """Opens the lines of one epoch with the keys that are there; without a vault it leaves them encrypted."""
 
     def __init__(self, epoch: Path, log: str, vault: Vault | None) -> None:
         self._log, self._vault = log, vault
@@ -53,7 +53,9 @@ class Opener:
         if line.key not in self._stored:
             return Kept(kept.file, kept.number, line, None, erased=self._vault is not None)
         try:
-            return Kept(kept.file, kept.number, line, form.unseal(self._log, line, self._cipher(line.key)).sd)
+            return Kept(
+                kept.file, kept.number, line, form.decrypt(self._log, line, self._cipher(line.key)).sd
+            )
         except ValueError as error:
             raise kept.violated(str(error)) from None
 

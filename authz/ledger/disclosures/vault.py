@@ -96,14 +96,21 @@ class Vault:
         stored.file.unlink()
         Disk().sync_directory(stored.file.parent)
 
+    def sweep(self, epoch: Path) -> None:
+        """Remove what a process that was killed did not finish. Alone with the epoch. Raises OSError."""
+        place = self.place(epoch)
+        for file in place.glob("*.new") if place.is_dir() else ():
+            file.unlink()
+
     def place(self, epoch: Path) -> Path:
         """Where the keys of an epoch lie."""
         return self._directory / epoch.parent.name / epoch.name
 
 
-def vault_of(settings: Settings) -> Vault:
-    """The keys of these settings, the wrapping key made where it is missing. Raises KeyUnusable."""
-    wrapping = keys.ensure(settings.path(settings.disclosures.key))
+def vault_of(settings: Settings, *, make: bool = False) -> Vault:
+    """The keys of these settings; `make`: also the wrapping key if it is missing. Raises KeyUnusable."""
+    file = settings.path(settings.disclosures.key)
+    wrapping = keys.ensure(file) if make else keys.load(file)
     return Vault(settings.path(settings.disclosures.keys), wrapping)
 
 

@@ -1,9 +1,9 @@
-"""Keeps the disclosures of entries beside the log: sealed lines, written once a turn, never waited for.
+"""Keeps the disclosures of entries beside the log: encrypted lines, written once a turn, never waited for.
 
     add (with the entry) -> pending --after the entries' own write--> disclosures/<segment>.jsonl
 
-In: disclosures of entries that were sealed. Called by the ledger's writer on the event loop. It asks for no
-sync but when a segment is done, on another thread, so the machine's death may cost the last of them. What
+In: disclosures of entries that have their place. Called by the ledger's writer on the event loop. It asks for
+no sync but when a segment is done, on another thread, so the machine's death may cost the last of them. What
 cannot be written is lost and counted; no decision waits for it or fails by it. While somebody erases, lines
 wait here, and go into the file that is there then, under a new key.
 """
@@ -94,6 +94,7 @@ class DisclosureWriter:
         except OSError as error:
             self.lost += len(self._pending)
             self._pending = []
+            self._leave()  # a key that opens no line is one that somebody who erases destroys
             if not self._faulty:
                 log.error("disclosures_lost", log=self._log, error=error.strerror)  # noqa: TRY400 - once
             self._faulty = True
@@ -123,7 +124,7 @@ class DisclosureWriter:
 
     def _sealed(self, line: Line, there: _Open) -> bytes:
         nonce = os.urandom(form.NONCE_BYTES)
-        return form.seal(self._log, line, there.key_id, there.cipher, nonce) + b"\n"
+        return form.encrypt(self._log, line, there.key_id, there.cipher, nonce) + b"\n"
 
     def _at(self, number: int) -> _Open:
         """The segment's file, open: the one that has this name now."""

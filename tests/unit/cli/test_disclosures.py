@@ -1,5 +1,6 @@
 """`aegis disclose`: what is kept is shown to nobody without an `access` entry."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from authz.cli.main import app
+from authz.ledger import trust
+from authz.ledger.disclosures import form
 from authz.ledger.disclosures import vault as vaults
 from authz.ledger.outbox import Outbox
 from tests import disclosed, ledgers
@@ -24,8 +27,8 @@ def decision_id(number: int) -> str:
     return str(ledgers.decision(number)["decision_id"])
 
 
-def run(worker: Worker, *arguments: str) -> Any:
-    return CliRunner().invoke(app, ["disclose", *arguments, "--state", str(worker.state)])
+def run(worker: Worker, *arguments: str, command: str = "disclose") -> Any:
+    return CliRunner().invoke(app, [command, *arguments, "--state", str(worker.state)])
 
 
 def events(worker: Worker) -> list[dict[str, Any]]:
@@ -89,8 +92,7 @@ def test_a_wrapping_key_that_others_may_read_is_refused(keeping: Worker) -> None
 
 def test_what_does_not_fit_its_entry_is_not_shown(keeping: Worker, tmp_path: Path) -> None:
     """Whoever holds the keys of disclosures cannot pass another one off as this entry's."""
-    from authz.ledger.disclosures import form
-
+    keeping.judged = True
     file = disclosed.file(keeping)
     forged = form.plain(decision_id(1), 2, [form.make("facts", {"input": "forged"}, b"1" * 16)])
     file.write_bytes(forged + b"\n")
@@ -104,3 +106,71 @@ def test_a_decision_that_is_not_here_is_said(keeping: Worker) -> None:
     done = run(keeping, decision_id(99), "--why", "x")
     assert (done.exit_code, "no decision" in done.output) == (1, True)
     assert vaults.KEY_BYTES == 32
+
+
+DEPLOYMENT = {"AEGIS_DEPLOYMENT": "aegis.test"}
+
+
+def erase(worker: Worker, *arguments: str) -> Any:
+    return CliRunner(env=DEPLOYMENT).invoke(app, ["erase", *arguments, "--state", str(worker.state)])
+
+
+def test_erasing_says_so_first_and_then_there_is_nothing_to_read(keeping: Worker) -> None:
+    done = erase(keeping, "--agent", "b", "--why", "request 7")
+    assert (done.exit_code, "erased 2 disclosures" in done.output) == (0, True)
+    (event,) = events(keeping)
+    assert (event["kind"], event["by"], event["count"], event["why"]) == ("erasure", "agent", 2, "request 7")
+    salt = done.output.split("salt ")[1].split(":")[0]
+    assert event["value_digest"] == hashlib.sha256(f"{salt}\nb".encode()).hexdigest()
+    assert "not here" in run(keeping, decision_id(1), "--why", "x").output
+    assert "person-2" in run(keeping, decision_id(2), "--why", "x").output
+
+
+def test_a_dry_run_counts_and_changes_nothing(keeping: Worker) -> None:
+    done = erase(keeping, "--subject", "person-0", "--dry-run")
+    assert (done.exit_code, done.output.endswith(": 2 disclosures\n")) == (0, True)
+    assert events(keeping) == []
+    assert "person-0" in run(keeping, decision_id(0), "--why", "x").output
+
+
+def test_by_time_everything_of_it_goes(keeping: Worker) -> None:
+    assert "nothing is kept that is meant" in erase(keeping, "--to", "2001-01-01", "--why", "old").output
+    done = erase(keeping, "--from", "2001-01-01T00:00:00+02:00", "--to", "2100-01-01", "--why", "old")
+    assert "erased 6 disclosures" in done.output
+    assert [event["from"] for event in events(keeping)] == ["2000-12-31T22:00:00.000000Z"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--agent", "a", "--subject", "b", "--why", "x"], "only one of them"),
+        (["--agent", "a"], "--why: an erasure needs a reason"),
+        (["--from", "yesterday", "--why", "x"], "--from: yesterday: not RFC 3339"),
+        (["--from", "2026-02-01", "--to", "2026-01-01", "--why", "x"], "--from is not before --to"),
+    ],
+)
+def test_an_unclear_wish_is_refused_and_changes_nothing(
+    keeping: Worker, arguments: list[str], said: str
+) -> None:
+    done = erase(keeping, *arguments)
+    assert (done.exit_code, said in done.output) == (2, True)
+    assert events(keeping) == []
+    assert "person-0" in run(keeping, decision_id(0), "--why", "x").output
+
+
+def test_without_a_wish_it_finishes_what_is_unfinished(keeping: Worker) -> None:
+    assert "nothing is unfinished" in erase(keeping).output
+
+
+def test_verify_opens_disclosures_for_whoever_has_the_keys(keeping: Worker, tmp_path: Path) -> None:
+    trust_file = tmp_path / "trust.json"
+    trust_file.write_bytes(
+        trust.export(
+            {"aegis.test/worker-0/": ledgers.TRUST.log_keys["aegis.test/worker-0/"]},
+            ledgers.TRUST.record_keys,
+        )
+    )
+    plain = CliRunner().invoke(app, ["verify", str(keeping.root), "--trust", str(trust_file)])
+    assert (plain.exit_code, "disclosures: 6 encrypted, not opened" in plain.output) == (0, True)
+    opened = run(keeping, str(keeping.root), "--trust", str(trust_file), command="verify")
+    assert (opened.exit_code, "disclosures: 6 fit their entries" in opened.output) == (0, True)

@@ -56,7 +56,9 @@ EVENTS: Final[list[tuple[str, dict[str, Any]]]] = [
     ("access", _WHY | {"of": LOG, "at_seq": 1, "decision_id": UUID, "names": ["client_address"]}),
     (
         "erasure",
-        _WHY | {"by": "agent", "value_digest": HASH, "count": 5, "logs": [LOG]} | {"from": TIME, "to": TIME},
+        _WHY
+        | {"erasure_id": UUID, "by": "agent", "value_digest": HASH, "count": 5, "logs": [LOG]}
+        | {"from": TIME, "to": TIME},
     ),
     ("prune", _WHY | _SEGMENTS | {"action": "plan", "due": TIME}),
     ("prune", _WHY | _SEGMENTS | {"action": "delete", "archive": "s3://a/b", "archive_sha256": HASH}),

@@ -75,28 +75,28 @@ def test_a_released_line_reads_back_and_so_does_a_kept_one() -> None:
     line = Line("id", 7, (form.make("a", 1, b"1" * 16), form.make("b", "x", b"2" * 16)))
     assert form.read(form.plain("id", 7, line.sd)) == line
     cipher = AESGCM(bytes(32))
-    sealed = form.read(form.seal(LOG, line, KEY_ID, cipher, bytes(12)))
-    assert (sealed.sd, sealed.key, sealed.seq) == ((), KEY_ID, 7)
-    assert form.unseal(LOG, sealed, cipher) == line
+    encrypted = form.read(form.encrypt(LOG, line, KEY_ID, cipher, bytes(12)))
+    assert (encrypted.sd, encrypted.key, encrypted.seq) == ((), KEY_ID, 7)
+    assert form.decrypt(LOG, encrypted, cipher) == line
 
 
 def test_a_kept_line_opens_in_its_own_place_only() -> None:
     line, cipher = Line("id", 7, (form.make("a", 1, b"1" * 16),)), AESGCM(bytes(32))
-    sealed = form.read(form.seal(LOG, line, KEY_ID, cipher, bytes(12)))
+    encrypted = form.read(form.encrypt(LOG, line, KEY_ID, cipher, bytes(12)))
     moved = [
-        (LOG, Line("id", 8, key=KEY_ID, sealed=sealed.sealed)),
-        (LOG, Line("other", 7, key=KEY_ID, sealed=sealed.sealed)),
-        ("d/w/f", sealed),
-        (LOG, Line("id", 7, key=KEY_ID, sealed=sealed.sealed[:-1] + b"\x00")),
-        (LOG, Line("id", 7, key=KEY_ID, sealed=b"")),
+        (LOG, Line("id", 8, key=KEY_ID, encrypted=encrypted.encrypted)),
+        (LOG, Line("other", 7, key=KEY_ID, encrypted=encrypted.encrypted)),
+        ("d/w/f", encrypted),
+        (LOG, Line("id", 7, key=KEY_ID, encrypted=encrypted.encrypted[:-1] + b"\x00")),
+        (LOG, Line("id", 7, key=KEY_ID, encrypted=b"")),
     ]
     for log, other in moved:
-        with pytest.raises(ValueError, match="sealed: changed, or of another entry"):
-            form.unseal(log, other, cipher)
+        with pytest.raises(ValueError, match="encrypted: changed, or of another entry"):
+            form.decrypt(log, other, cipher)
 
 
 GOOD = {"decision_id": "id", "sd": ["YQ"], "seq": 1}
-KEPT = {"decision_id": "id", "key": KEY_ID, "sealed": b64encode(b"x" * 40).decode(), "seq": 1}
+KEPT = {"decision_id": "id", "key": KEY_ID, "encrypted": b64encode(b"x" * 40).decode(), "seq": 1}
 
 
 @pytest.mark.parametrize(
@@ -120,10 +120,10 @@ def test_a_line_of_another_form_is_refused(change: dict[str, Any]) -> None:
         form.read(canonical.encode(GOOD | change))
 
 
-@pytest.mark.parametrize("change", [{"key": "x"}, {"sealed": "#"}, {"sealed": 1}, {"sd": ["YQ"]}])
+@pytest.mark.parametrize("change", [{"key": "x"}, {"encrypted": "#"}, {"encrypted": 1}, {"sd": ["YQ"]}])
 def test_a_kept_line_of_another_form_is_refused(change: dict[str, Any]) -> None:
     form.read(canonical.encode(KEPT))
-    with pytest.raises(ValueError, match=r"key|sealed|sd"):
+    with pytest.raises(ValueError, match=r"key|encrypted|sd"):
         form.read(canonical.encode(KEPT | change))
 
 

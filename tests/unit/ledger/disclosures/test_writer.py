@@ -1,4 +1,4 @@
-"""Disclosures get down beside the log, sealed; what becomes of them changes no entry and no answer."""
+"""Disclosures get down beside the log, encrypted; what becomes of them changes no entry and no answer."""
 
 import os
 from pathlib import Path
