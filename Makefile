@@ -36,12 +36,13 @@ install: ## .venv from requirements.lock, and OPA
 	@$(PYTHON) tools/install.py run
 	@$(BIN)/python tools/opa.py
 
-install-dev: ## the same from requirements-dev.lock, Prometheus, a witness and an S3 server for the tests
+install-dev: ## the same from requirements-dev.lock, Prometheus, a witness, an S3 server and other people's verifiers
 	@$(PYTHON) tools/install.py dev
 	@$(BIN)/python tools/opa.py
 	@$(BIN)/python tools/prometheus.py
 	@$(BIN)/python tools/witness.py
 	@$(BIN)/python tools/versitygw.py
+	@$(BIN)/python tools/verifiers.py
 
 clean: ## remove .venv and caches; `var` with its keys and ledger stays
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

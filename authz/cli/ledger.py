@@ -37,6 +37,12 @@ FIRST: Final = tuple(
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object for programs.")]
+Anchors = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--anchors", help="Checkpoints and time stamps that others outside hold: directory or file."
+    ),
+]
 State = Annotated[Path | None, typer.Option("--state", help="The state directory; else the settings' own.")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", "-c", help="Settings, a YAML file.")]
 
@@ -73,12 +79,7 @@ def verify(
         bool,
         typer.Option("--sealed", help="Nothing is verified that no checkpoint covers: for copies at rest."),
     ] = False,
-    given: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--anchors", help="Checkpoints and time stamps that others outside hold: directory or file."
-        ),
-    ] = None,
+    given: Anchors = None,
     state: Annotated[
         Path | None, typer.Option("--state", help="Open disclosures with the keys of this state directory.")
     ] = None,
@@ -195,7 +196,7 @@ def show(
         if trust_file is None and beside.exists():
             trust_file = beside
         pinned = trust.load(trust_file) if trust_file else None
-        found = _find(ledger, record)
+        found = find(ledger, record)
         members = found.members()
         good, attested = _attested(found, members, pinned)
     with _to_a_reader():
@@ -206,7 +207,8 @@ def show(
     raise typer.Exit(0 if good else EXIT_NOT_VERIFIED)
 
 
-def _find(ledger: Path, record: str) -> reader.Found:
+def find(ledger: Path, record: str) -> reader.Found:
+    """The one record that is called so. Raises IntegrityViolation for none, ConfigError for several."""
     log, _, number = record.rpartition("@")
     if not number.isdecimal() or not number.isascii() or len(number) > 18:
         decided = reader.by_decision(ledger, record)

@@ -4,7 +4,21 @@ from __future__ import annotations
 
 import typer
 
-from authz.cli import agents, disclosures, export, keys, ledger, outcomes, policy, serve, tail, token, up
+from authz.cli import (
+    agents,
+    disclosures,
+    export,
+    keys,
+    ledger,
+    log,
+    outcomes,
+    policy,
+    proof,
+    serve,
+    tail,
+    token,
+    up,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -26,3 +40,5 @@ app.add_typer(serve.config, name="config")
 app.add_typer(policy.app, name="policy")
 app.add_typer(export.app, name="export")
 app.add_typer(keys.app, name="keys")
+app.add_typer(log.app, name="log")
+app.add_typer(proof.app, name="proof")

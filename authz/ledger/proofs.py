@@ -34,10 +34,13 @@ _INDEX: Final = re.compile(r"index (0|[1-9][0-9]{0,18})")
 
 
 class Proof(Struct, frozen=True):
-    """What a proof file says: entry `index` is under `checkpoint` by way of `siblings` (32 bytes each)."""
+    """What a proof file says: entry `index` is under the checkpoint in `note` by way of `siblings` (32 bytes
+    each).
+    """
 
     index: int
     siblings: tuple[bytes, ...]
+    note: bytes
     checkpoint: notes.Checkpoint
 
     def check(self, entry: bytes) -> None:
@@ -75,7 +78,7 @@ def parse(data: bytes) -> Proof:
     if len(lines) - 1 > MAX_HASHES:
         raise ValueError("proof: too many hashes")
     siblings = tuple(notes.base64(line, 32) for line in lines[1:])
-    return Proof(int(index[1]), siblings, notes.parse(note))
+    return Proof(int(index[1]), siblings, note, notes.parse(note))
 
 
 class Proofs:

@@ -40,5 +40,13 @@ def signed(trust: Trust, given: Given, log: str, size: int, signers: Iterable[by
     return f"checkpoint: {_undated(trust, revoked)}"
 
 
+def recorded(trust: Trust, given: Given, log: str, seq: int, kid: str) -> str:
+    """What is wrong with entry `seq` of `log`, which the key `kid` attests; "" if nothing is."""
+    moment = trust.revoked_at(kid)
+    if moment is None or seq < given.size_before(log, moment):
+        return ""
+    return f"attestation: {_undated(trust, kid)}"
+
+
 def _undated(trust: Trust, kid: str) -> str:
     return f"by key {kid}, revoked from {trust.revoked[kid]} on; no outside anchor dates it before that"

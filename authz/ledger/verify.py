@@ -24,7 +24,9 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Final
 
+from authz.errors import IntegrityViolation
 from authz.ledger import files, merkle, notes, segment
+from authz.ledger import sealed as sealed_logs
 from authz.ledger.anchors import Given
 from authz.ledger.disclosures.vault import Vault
 from authz.ledger.epochs import Epochs, Opening, read_opening
@@ -103,21 +105,11 @@ def _read_checkpoint(
     directory: Path, trust: Trust
 ) -> tuple[notes.Checkpoint | None, tuple[bytes, ...], Fault | None]:
     """The stored checkpoint once a pinned key's signature under it is verified, and whose those are."""
-    note, fault = files.checkpoint(directory)
-    if note is None:
-        return None, (), fault
-    file = str(directory / "checkpoint")
     try:
-        checkpoint = notes.parse(note)
-    except ValueError as error:
-        return None, (), Fault(str(error), file)
-    publics = trust.log_keys_of(checkpoint.log)
-    if not publics:
-        return None, (), Fault(f"checkpoint: no key is pinned for {checkpoint.log}", file)
-    signers = tuple(notes.signers(checkpoint, publics))
-    if not signers:
-        return None, (), Fault("checkpoint: not signed by the pinned key of its log", file)
-    return checkpoint, signers, None
+        found = sealed_logs.read(directory, trust)
+    except IntegrityViolation as violation:
+        return None, (), Fault(violation.what, violation.file)
+    return (found.checkpoint, found.signers, None) if found else (None, (), None)
 
 
 # -- the walk

@@ -21,7 +21,7 @@ from authz.config import Identity, Limits
 from authz.errors import ConfigError, Denied, KeyUnusable
 from authz.identity import keyset, spiffe, xfcc
 from authz.identity.jwt import Identifier
-from authz.ledger import notes, segment, trust
+from authz.ledger import notes, proofs, segment, tiles, trust
 from authz.policy import active, verdict
 from authz.protocols import body, claims, headers, http, mcp, trace
 from authz.values import Malformed, Request
@@ -223,6 +223,21 @@ def forwarded_certificate(data: bytes) -> None:
 def checkpoint(data: bytes) -> None:
     with suppress(ValueError):
         assert data.startswith(notes.parse(data).signed_text())
+
+
+@target("c2sp.org/tlog-proof@v1\nindex 0\n\na/b\n1\nAAAA\n\n— a/b AAAA\n".encode())
+def proof_file(data: bytes) -> None:
+    with suppress(ValueError):
+        found = proofs.parse(data)
+        written = proofs.write(found.index, list(found.siblings), found.note)
+        assert written == data or b"\nextra " in data
+
+
+@target(b"tile/0/x001/067.p/12", b"tile/entries/000", b"tile/1/../000")
+def tile_name(data: bytes) -> None:
+    name = data.decode("utf-8", "replace")
+    found = tiles.parse(name)
+    assert found is None or (found.name == name and ".." not in name)
 
 
 @target(b'{"seq":0}\n', b"\n", b'{"seq":0}')

@@ -136,4 +136,4 @@ def test_a_bent_proof_proves_nothing(change: str) -> None:
     else:
         siblings = siblings[::-1]
     with pytest.raises(ValueError):
-        proofs.Proof(index, siblings, found.checkpoint).check(golden.ENTRIES[1])
+        proofs.Proof(index, siblings, found.note, found.checkpoint).check(golden.ENTRIES[1])

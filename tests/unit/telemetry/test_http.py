@@ -1,55 +1,53 @@
-"""The status server: where it listens, and how much of the process its callers can take."""
+"""The status server: what each of its paths says."""
 
 from __future__ import annotations
 
-import socket
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 
 import pytest
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Counter
 
-from authz.errors import ConfigError
-from authz.telemetry import http
-from authz.telemetry.http import MAX_CONNECTIONS, StatusServer
+from authz.telemetry.http import StatusServer
+
+REASONS: list[str] = []
 
 
 @pytest.fixture
-def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[StatusServer]:
-    monkeypatch.setattr(http._Quiet, "timeout", 1.0)
-    server = StatusServer("127.0.0.1:0", CollectorRegistry(), list)
+def served() -> Iterator[StatusServer]:
+    registry = CollectorRegistry()
+    Counter("seen", "For this test.", registry=registry).inc()
+    server = StatusServer("127.0.0.1:0", registry, lambda: REASONS)
     yield server
     server.close()
 
 
-def body(url: str) -> bytes:
-    with urllib.request.urlopen(url, timeout=10) as answer:
-        content: bytes = answer.read()
-        return content
-
-
-@pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 here")
-def test_an_address_in_brackets_is_one_to_listen_on() -> None:
-    server = StatusServer("[::1]:0", CollectorRegistry(), list)
+def ask(served: StatusServer, path: str) -> tuple[int, str]:
     try:
-        assert body(f"http://[::1]:{server.port}/healthz") == b"ok\n"
-    finally:
-        server.close()
+        with urllib.request.urlopen(f"http://127.0.0.1:{served.port}{path}", timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
 
 
-def test_an_address_that_is_none_is_named() -> None:
-    with pytest.raises(ConfigError, match="metrics address ::1:9464: not HOST:PORT"):
-        StatusServer("::1:9464", CollectorRegistry(), list)
+def test_metrics_are_there(served: StatusServer) -> None:
+    assert "seen_total 1.0" in ask(served, "/metrics")[1]
 
 
-def test_silent_callers_take_a_bounded_number_of_threads_for_a_bounded_time(served: StatusServer) -> None:
-    address = ("127.0.0.1", served.port)
-    silent = [socket.create_connection(address, timeout=10) for _ in range(MAX_CONNECTIONS)]
+def test_readiness_names_every_reason_and_health_does_not_care(
+    served: StatusServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert ask(served, "/readyz") == (200, "ok\n")
+    monkeypatch.setattr("tests.unit.telemetry.test_http.REASONS", [])
+    REASONS.extend(["no policy", "no ledger"])
     try:
-        with socket.create_connection(address, timeout=10) as refused:
-            assert refused.recv(1) == b""
-        assert [each.recv(1) for each in silent] == [b""] * MAX_CONNECTIONS
+        assert ask(served, "/readyz") == (503, "no policy\nno ledger\n")
+        assert ask(served, "/healthz") == (200, "ok\n")
     finally:
-        for each in silent:
-            each.close()
-    assert body(f"http://127.0.0.1:{served.port}/readyz") == b"ok\n"
+        REASONS.clear()
+
+
+def test_everything_else_is_not_there(served: StatusServer) -> None:
+    assert ask(served, "/metrics/../etc/passwd")[0] == 404
