@@ -23,6 +23,7 @@ from authz.config import Settings
 from authz.custody import rotation
 from authz.custody.rotation import Change
 from authz.errors import ConfigError
+from authz.followers.anchors.pinned import tsa_roots_of, witnesses_of
 from authz.ledger import keys as key_files
 from authz.ledger import notes, trust
 from authz.ledger.clock import Stamp
@@ -150,7 +151,9 @@ def _became(key: Listed, in_use: bytes) -> str:
 
 @app.command("export-trust")
 def export_trust(state: State = None, config: ConfigFile = None) -> None:
-    """Print trust.json, the public keys that verifiers pin."""
+    """Print trust.json, what verifiers pin: public keys, and of the anchors that are set the witnesses with
+    their quorum and who vouches for the time-stamping authority.
+    """
     with explained():
         settings = settings_of(state, config)
         record, log = map(_pinned, rings(settings).values())
@@ -163,7 +166,13 @@ def export_trust(state: State = None, config: ConfigFile = None) -> None:
             for key in ring.listed()
             if key.revoked
         }
-        data = trust.export(dict.fromkeys(settings.origins, log), record, revoked=revoked)
+        data = trust.export(
+            dict.fromkeys(settings.origins, log),
+            record,
+            revoked=revoked,
+            witnesses=witnesses_of(settings),
+            tsa_roots=tsa_roots_of(settings),
+        )
         typer.echo(data.decode(), nl=False)
 
 

@@ -152,8 +152,8 @@ def _describe_log(log: LogReport) -> Iterator[str]:
     elif log.torn_bytes:
         yield f"an incomplete last line of {log.torn_bytes} bytes: an unfinished write, not an entry"
     for anchor in log.anchors:
-        proven = f"there before {anchor.time}, says a {anchor.by}" if anchor.by else "no date"
-        yield f"anchored outside: the first {anchor.size:,} entries: {proven}"
+        proven = f"there before {anchor.time} ({anchor.by})" if anchor.by else "no date (copies)"
+        yield f"anchored outside: the first {anchor.size:,} entries, {proven}"
     if told := _describe_disclosures(log.disclosed):
         yield f"disclosures: {told}"
     for gap in log.gaps:

@@ -6,6 +6,7 @@ import typer
 
 from authz.cli import (
     agents,
+    anchors,
     disclosures,
     export,
     keys,
@@ -39,6 +40,7 @@ app.command()(token.token)
 app.add_typer(serve.config, name="config")
 app.add_typer(policy.app, name="policy")
 app.add_typer(export.app, name="export")
+app.add_typer(anchors.app, name="anchors")
 app.add_typer(keys.app, name="keys")
 app.add_typer(log.app, name="log")
 app.add_typer(proof.app, name="proof")

@@ -71,6 +71,7 @@ def check(
 def _check_files(settings: Settings) -> None:
     """Raises KeyUnusable for what would keep a worker or a follower from starting."""
     from authz import http_client
+    from authz.followers.anchors.outside import anchors
     from authz.identity.keyset import KeySet
     from authz.ledger import keys
     from authz.wire.tls import open_tls
@@ -79,6 +80,7 @@ def _check_files(settings: Settings) -> None:
         keys.load(settings.path(key))
     for address in filter(None, (settings.listen.check, settings.listen.outcomes)):
         open_tls(settings, address)
+    anchors(settings)
     identity = settings.identity
     if identity.jwks_url:
         http_client.trust(identity.jwks_ca and settings.path(identity.jwks_ca))

@@ -23,6 +23,7 @@ import structlog
 from authz import canonical
 from authz.config import Settings
 from authz.errors import EvidenceUnavailable, IntegrityViolation
+from authz.followers.anchors.outside import at_start
 from authz.followers.bell import Bell
 from authz.followers.heads import Heads
 from authz.ledger import control
@@ -187,5 +188,9 @@ def opener(settings: Settings, *, accept_damage: bool) -> Open:
     """Opens the control log as `settings` say."""
     told = settings.model_copy(update={"worker": control.WORKER})
     return lambda on_failure: open_ledger(
-        told, on_failure=on_failure, observed=Observed(), accept_damage=accept_damage
+        told,
+        on_failure=on_failure,
+        observed=Observed(),
+        accept_damage=accept_damage,
+        outside=at_start(told),
     )

@@ -37,8 +37,11 @@ _NAME = re.compile(r"\baegis_[a-z_]+")
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A deployment that also exports."""
-    with running(tmp_path_factory.mktemp("stack"), exporters={"files": {"enabled": True}}) as started:
+    """A deployment that also exports, and shows its checkpoints to somebody."""
+    state, elsewhere = tmp_path_factory.mktemp("stack"), tmp_path_factory.mktemp("elsewhere")
+    with running(
+        state, exporters={"files": {"enabled": True}}, anchors={"directory": {"path": elsewhere}}
+    ) as started:
         yield started
 
 

@@ -10,6 +10,7 @@ Called by the runner, one after another on a thread, and at a start for what the
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Protocol
 
 from msgspec import Struct
@@ -39,6 +40,12 @@ class Candidate(Struct, frozen=True):
     @property
     def size(self) -> int:
         return self.checkpoint.size
+
+    @property
+    def began(self) -> float:
+        """When the epoch was made (Unix seconds), by its name: `20260101T000000Z-...`."""
+        name = self.log.rpartition("/")[2]
+        return datetime.strptime(name[:16], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
 
 
 class Receipt(Struct, frozen=True):

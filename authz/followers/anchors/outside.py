@@ -14,13 +14,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from cryptography import x509
+
 from authz.config import Settings
 from authz.errors import ConfigError
-from authz.followers import given_files
 from authz.followers.anchors import seen
 from authz.followers.anchors.anchor import Anchor, Candidate
 from authz.followers.anchors.checkpoints import Checkpoints
 from authz.followers.anchors.directory import DirectoryAnchor
+from authz.followers.anchors.pinned import tsa_roots_of, witnesses_of
 from authz.followers.anchors.receipts import Receipts
 from authz.followers.anchors.rfc3161 import Rfc3161Anchor
 from authz.followers.anchors.runner import Anchoring
@@ -28,7 +30,6 @@ from authz.followers.anchors.seen import AtStart
 from authz.followers.anchors.witness import WitnessAnchor
 from authz.followers.own_keys import OwnKeys
 from authz.http_client import trust
-from authz.ledger import quorum, timestamps
 from authz.ledger.checkpoints import CheckpointStore
 from authz.ledger.outbox import Outbox
 from authz.ledger.proofs import Proofs
@@ -115,6 +116,8 @@ def at_start(settings: Settings) -> AtStart | None:
     """Whom a worker asks before it goes on with what is on its disk; None if there is nobody. Raises
     ConfigError, KeyUnusable.
     """
+    if not settings.anchors.any or not settings.anchors.start_wait_s:
+        return None
     found = _holders(settings)
     receipts = settings.path(settings.anchors.receipts)
     if receipts.is_dir():
@@ -124,9 +127,9 @@ def at_start(settings: Settings) -> AtStart | None:
 
 def anchors(settings: Settings) -> list[Anchor]:
     """Those that are set. Raises ConfigError, KeyUnusable."""
-    found, section = _holders(settings), settings.anchors.rfc3161
-    if section.url and section.roots:
-        found.append(_rfc3161(settings, settings.path(section.roots)))
+    found = _holders(settings)
+    if roots := tsa_roots_of(settings):
+        found.append(_rfc3161(settings, roots))
     return found
 
 
@@ -134,8 +137,8 @@ def _holders(settings: Settings) -> list[Anchor]:
     """Those that keep what they were shown."""
     found: list[Anchor] = []
     section = settings.anchors
-    if section.witness.policy:
-        found.append(_witness(settings, settings.path(section.witness.policy)))
+    if policy := witnesses_of(settings):
+        found.append(_witness(settings, policy))
     if section.s3.bucket:
         from authz.followers.anchors.s3 import S3Anchor  # here, so that nobody else loads boto3
 
@@ -145,17 +148,9 @@ def _holders(settings: Settings) -> list[Anchor]:
     return found
 
 
-def read_policy(file: Path) -> Policy:
-    """Raises ConfigError naming file and line."""
-    try:
-        return quorum.parse(given_files.read(file))
-    except ValueError as error:
-        raise ConfigError(f"{file}: {error}") from None
-
-
-def _witness(settings: Settings, file: Path) -> WitnessAnchor:
+def _witness(settings: Settings, policy: Policy) -> WitnessAnchor:
     section = settings.anchors.witness
-    policy = read_policy(file)
+    file = settings.path(section.policy or Path())
     if policy.met_at(dict.fromkeys(policy.urls, 1)) is None:
         raise ConfigError(f"{file}: the quorum cannot be had from the witnesses that have a URL")
     for name, url in policy.urls.items():
@@ -170,12 +165,8 @@ def _witness(settings: Settings, file: Path) -> WitnessAnchor:
     )
 
 
-def _rfc3161(settings: Settings, file: Path) -> Rfc3161Anchor:
+def _rfc3161(settings: Settings, roots: tuple[x509.Certificate, ...]) -> Rfc3161Anchor:
     section = settings.anchors.rfc3161
-    try:
-        roots = timestamps.read_roots(given_files.read(file))
-    except ValueError as error:
-        raise ConfigError(f"{file}: {error}") from None
     return Rfc3161Anchor(
         section.url,
         roots,

@@ -29,6 +29,7 @@ from authz.followers.anchors.anchor import (
     Refused,
     Unavailable,
 )
+from authz.followers.anchors.directory import compare
 from authz.followers.anchors.receipts import Done, Receipts
 from authz.followers.seal import owned_up
 from authz.telemetry.metrics import Gauge
@@ -113,7 +114,7 @@ class Anchoring:
     def _known(self, candidate: Candidate) -> _Log:
         known = self._logs.get(candidate.log)
         if known is None:
-            done = self._receipts.last(candidate.log).get(self.kind) or Done(0, _began(candidate))
+            done = self._receipts.last(candidate.log).get(self.kind) or Done(0, candidate.began)
             known = self._logs[candidate.log] = _Log(done)
             known.next = done.at + self._anchor.every_s if done.size else 0.0
         known.size = candidate.size
@@ -140,6 +141,7 @@ class Anchoring:
         """On a thread. One size is shown in one form only: the first that was."""
         shown = self._receipts.shown(candidate.log, candidate.size)
         if shown is not None:
+            compare(shown, candidate, "a receipt of before")
             candidate = Candidate(candidate.place, candidate.checkpoint, shown)
         receipt = self._anchor.put(candidate)
         kept = self._receipts.keep(candidate, receipt)
@@ -149,7 +151,8 @@ class Anchoring:
     def _contradicted(self, candidate: Candidate, known: _Log) -> None:
         """On a thread. An epoch that a later one has given up, by its `gap`, is never anchored again."""
         if candidate.place.final and owned_up(candidate.place):
-            known.done, known.contradicted = Done(candidate.size, known.done.at), False
+            known.done = Done(candidate.size, known.done.at)
+            known.fault, known.contradicted = "", False
         else:
             self._learn(candidate.log, candidate.size)
 
@@ -175,8 +178,9 @@ class Anchoring:
     def gauges(self) -> Iterator[Gauge]:
         label = {"anchor": self.kind}
         lag_s = max(self.exposures().values(), default=0.0)
-        contradicted = sum(known.contradicted for known in list(self._logs.values()))
-        refused = sum(bool(known.fault) for known in list(self._logs.values()))
+        logs = list(self._logs.values())
+        contradicted = sum(known.contradicted for known in logs)
+        refused = sum(bool(known.fault) for known in logs) - contradicted
         yield "aegis_anchor_lag_seconds", "Age of the oldest thing not anchored there.", lag_s, label
         yield "aegis_anchor_every_seconds", "Time between two of a log, as set.", self._anchor.every_s, label
         yield "aegis_anchor_anchored_total", "Checkpoints that were taken.", self.anchored, label
@@ -209,9 +213,3 @@ def event(kind: str, candidate: Candidate, receipt: Receipt, kept: str) -> dict[
 def _text(at: float) -> str:
     """RFC 3339 in UTC with six decimals."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-def _began(candidate: Candidate) -> float:
-    """When the epoch was made, by its name: `20260101T000000Z-...`."""
-    name = candidate.log.rpartition("/")[2]
-    return datetime.strptime(name[:16], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()

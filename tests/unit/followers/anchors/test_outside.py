@@ -15,61 +15,20 @@ from authz.errors import ConfigError, IntegrityViolation
 from authz.followers.anchors.outside import Outside, anchors
 from authz.followers.own_keys import OwnKeys
 from authz.ledger import anchors as given_anchors
-from authz.ledger import notes, quorum, timestamps, verify
+from authz.ledger import notes, verify
 from authz.ledger.checkpoints import CheckpointStore
 from authz.ledger.outbox import Outbox
-from authz.ledger.trust import Trust
 from tests import ledgers
+from tests.anchoring import KINDS, Everybody, everybody, sealed
 from tests.cosigning import WITNESS
-from tests.outside import serving
-from tests.s3 import S3Server, s3_server
-from tests.tsa import Tsa
 from tests.wire.serving import until
-from tests.witnessing import RealWitness, witness
-from tests.workers import Worker, decision
-
-EVERY = {"every_s": 0.05}
-
-
-class All:
-    """One of each, and the settings that name them."""
-
-    def __init__(self, directory: Path, w1: RealWitness, tsa: Tsa, tsa_url: str, s3: S3Server) -> None:
-        self.witness, self.tsa, self.s3 = w1, tsa, s3
-        self.policy, self.elsewhere = directory / "witnesses.policy", directory / "elsewhere"
-        self.policy.write_text(w1.policy())
-        self.elsewhere.mkdir()
-        s3.bucket("anchors-of-ours")
-        self.section: dict[str, Any] = {
-            "witness": {"policy": self.policy, "timeout_s": 20, **EVERY},
-            "rfc3161": {"url": tsa_url, "roots": tsa.root, "timeout_s": 20, **EVERY},
-            "s3": s3.settings("anchors-of-ours").model_dump() | EVERY,
-            "directory": {"path": self.elsewhere, **EVERY},
-            "start_wait_s": 20,
-        }
-
-    def settings(self, worker: Worker) -> Settings:
-        tree = worker.settings.model_dump() | {"anchors": self.section}
-        return Settings.model_validate(tree)
-
-    def trust(self) -> Trust:
-        return Trust(
-            ledgers.TRUST.log_keys,
-            ledgers.TRUST.record_keys,
-            witnesses=quorum.parse(self.witness.policy().encode()),
-            tsa_roots=timestamps.read_roots(self.tsa.root.read_bytes()),
-        )
+from tests.workers import Worker
 
 
 @pytest.fixture
-def everybody(tmp_path: Path) -> Iterator[All]:
-    tsa = Tsa(tmp_path)
-    with (
-        witness(tmp_path / "witness") as w1,
-        serving(tsa.answer) as server,
-        s3_server(tmp_path / "s3") as s3,
-    ):
-        yield All(tmp_path, w1, tsa, server.url, s3)
+def outsiders(tmp_path: Path) -> Iterator[Everybody]:
+    with everybody(tmp_path) as made:
+        yield made
 
 
 @asynccontextmanager
@@ -93,23 +52,14 @@ def gauge(outside: Outside, name: str, anchor: str = "") -> float:
     )
 
 
-async def sealed(worker: Worker, count: int = 3) -> str:
-    """A worker that recorded `count` decisions and was sealed; its log."""
-    async with worker.running() as ledger:
-        for number in range(count):
-            await ledger.append("decision", decision(number))
-    worker.seal()
-    return f"{ledgers.WORKER}/{worker.epochs[-1].name}"
-
-
-async def test_everybody_outside_sees_the_newest_checkpoint(worker: Worker, everybody: All) -> None:
+async def test_everybody_outside_sees_the_newest_checkpoint(worker: Worker, outsiders: Everybody) -> None:
     log = await sealed(worker)
-    everybody.witness.trust(log)
-    settings = everybody.settings(worker)
+    outsiders.witness.trust(log)
+    settings = outsiders.settings(worker)
     async with running(settings) as outside:
         await until(lambda: all(gauge(outside, "aegis_anchor_anchored_total", kind) for kind in KINDS), 60)
         assert gauge(outside, "aegis_tail_exposure_seconds") == 0
-    trust = everybody.trust()
+    trust = outsiders.trust()
     given = given_anchors.read([settings.path(settings.anchors.receipts)], trust)
     report = verify.verify(worker.root, trust, given=given)
     assert report.verified, report.first_fault
@@ -124,16 +74,13 @@ async def test_everybody_outside_sees_the_newest_checkpoint(worker: Worker, ever
     assert {(event.kind, event.members["anchor"]) for event in events} == {
         ("anchor", kind) for kind in ("directory", "rfc3161", "s3", "witness")
     }
-    assert (everybody.elsewhere / log / f"{5:020}").is_file()
+    assert (outsiders.elsewhere / log / f"{5:020}").is_file()
 
 
-KINDS = ("witness", "rfc3161", "s3", "directory")
-
-
-async def test_one_that_is_gone_keeps_none_of_the_others_from_it(worker: Worker, everybody: All) -> None:
+async def test_one_that_is_gone_holds_up_no_other(worker: Worker, outsiders: Everybody) -> None:
     await sealed(worker)
-    everybody.witness.stop()
-    async with running(everybody.settings(worker)) as outside:
+    outsiders.witness.stop()
+    async with running(outsiders.settings(worker)) as outside:
         await until(
             lambda: all(gauge(outside, "aegis_anchor_anchored_total", kind) for kind in KINDS[1:]), 60
         )
@@ -142,10 +89,10 @@ async def test_one_that_is_gone_keeps_none_of_the_others_from_it(worker: Worker,
         assert gauge(outside, "aegis_tail_exposure_seconds") == 0
 
 
-async def test_the_exposure_is_that_of_the_log_that_waits_longest(worker: Worker, everybody: All) -> None:
-    everybody.section = {"witness": everybody.section["witness"]}  # does not know this log
+async def test_the_exposure_is_that_of_the_worst_log(worker: Worker, outsiders: Everybody) -> None:
+    outsiders.section = {"witness": outsiders.section["witness"]}  # does not know this log
     await sealed(worker)
-    async with running(everybody.settings(worker)) as outside:
+    async with running(outsiders.settings(worker)) as outside:
         await until(lambda: gauge(outside, "aegis_anchor_refused_logs", "witness"), 60)
         exposed = gauge(outside, "aegis_tail_exposure_seconds")
         assert exposed == pytest.approx(gauge(outside, "aegis_anchor_lag_seconds", "witness"), abs=5)
@@ -161,14 +108,14 @@ async def test_without_anchors_there_is_nothing_to_run_or_to_show(worker: Worker
 
 @pytest.mark.parametrize("source", KINDS)
 async def test_what_was_seen_outside_is_in_the_store_before_anything_is_sealed(
-    worker: Worker, everybody: All, source: str
+    worker: Worker, outsiders: Everybody, source: str
 ) -> None:
     """The disk with its store was rolled back: nothing here remembers, but for those who keep checkpoints."""
     worker.judged = True
     log = await sealed(worker)
-    everybody.witness.trust(log)
-    everybody.section = {source: everybody.section[source], "start_wait_s": 20}
-    settings = everybody.settings(worker)
+    outsiders.witness.trust(log)
+    outsiders.section = {source: outsiders.section[source], "start_wait_s": 20}
+    settings = outsiders.settings(worker)
     async with running(settings) as outside:
         await until(lambda: gauge(outside, "aegis_anchor_anchored_total", source), 60)
     epoch = worker.epochs[-1]
@@ -184,13 +131,13 @@ async def test_what_was_seen_outside_is_in_the_store_before_anything_is_sealed(
         worker.seal()
 
 
-async def test_another_history_of_the_same_size_ends_the_start(worker: Worker, everybody: All) -> None:
+async def test_another_history_of_the_same_size_ends_the_start(worker: Worker, outsiders: Everybody) -> None:
     log = await sealed(worker)
-    directory = everybody.elsewhere / log
+    directory = outsiders.elsewhere / log
     directory.mkdir(parents=True)
     (directory / f"{9:020}").write_bytes(notes.sign(log, 9, b"\x09" * 32, ledgers.LOG_SEED))
-    everybody.section = {"directory": everybody.section["directory"]}
-    settings = everybody.settings(worker)
+    outsiders.section = {"directory": outsiders.section["directory"]}
+    settings = outsiders.settings(worker)
     outside = Outside(settings, OwnKeys.of(settings))
     await outside.start()
     outside.close()
