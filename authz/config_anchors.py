@@ -40,6 +40,13 @@ Url = Annotated[str, AfterValidator(_url)]
 Endpoint = Annotated[str, AfterValidator(_endpoint)]
 
 
+Of = Literal["control", "all"]
+OF = (
+    "Which logs: `control`, whose heads bind all others every `follower.heads_s`, or `all`, each by itself. "
+    "Every epoch is a log of its own"
+)
+
+
 class WitnessAnchor(Section):
     """Witnesses that cosign checkpoints (c2sp.org/tlog-witness)."""
 
@@ -48,6 +55,7 @@ class WitnessAnchor(Section):
         description="Policy file (c2sp.org/tlog-policy, relative to `state`): names, vkeys, submission URLs "
         "and the quorum. Unset: no witnesses are asked.",
     )
+    of: Of = Field(default="control", description=f"{OF}, which witnesses must be told.")
     ca: Path | None = Field(
         default=None, description="CAs for https URLs, PEM (relative to `state`); unset: the system's."
     )
@@ -64,6 +72,7 @@ class Rfc3161Anchor(Section):
         description="Who vouches for it, certificates in PEM (relative to `state`). Stamps that do not lead "
         "there are refused.",
     )
+    of: Of = Field(default="control", description=f"{OF}.")
     ca: Path | None = Field(
         default=None, description="CAs for an https URL, PEM (relative to `state`); unset: the system's."
     )
@@ -85,6 +94,7 @@ class S3Anchor(Section):
         pattern=r"^([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])?$",
         description="Bucket with object lock enabled; empty: none.",
     )
+    of: Of = Field(default="control", description=f"{OF}.")
     endpoint: Endpoint = Field(default="", description="URL of an S3 server; empty: AWS.")
     region: str = Field(default="us-east-1", pattern=r"^[a-z0-9-]{1,63}$", description="Its region.")
     prefix: str = Field(
@@ -114,13 +124,13 @@ class DirectoryAnchor(Section):
         default=None,
         description="Where to put checkpoints (relative to `state`), made by others; unset: none.",
     )
+    of: Of = Field(default="all", description=f"{OF}.")
     every_s: float = Field(default=60.0, gt=0, le=86400, description="Time between two of a log, seconds.")
 
 
 class Anchors(Section):
     """Who outside sees the checkpoints, so that not even the holder of all keys can change what is below."""
 
-    of: Literal["all"] = Field(default="all", description="Which logs: `all`, each one by itself.")
     receipts: Path = Field(
         default=Path("anchors"),
         description="What they answered, by log and size (relative to `state`), for "
@@ -140,6 +150,15 @@ class Anchors(Section):
     rfc3161: Rfc3161Anchor = Rfc3161Anchor()
     s3: S3Anchor = S3Anchor()
     directory: DirectoryAnchor = DirectoryAnchor()
+
+    def of(self, kind: str) -> str:
+        """Which logs the anchor `kind` is shown."""
+        return {
+            "witness": self.witness.of,
+            "rfc3161": self.rfc3161.of,
+            "s3": self.s3.of,
+            "directory": self.directory.of,
+        }[kind]
 
     @property
     def any(self) -> bool:

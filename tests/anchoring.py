@@ -25,7 +25,7 @@ from tests.workers import Worker, decision
 
 KINDS = ("witness", "rfc3161", "s3", "directory")
 BUCKET = "anchors-of-ours"
-EVERY = {"every_s": 0.05}
+EVERY = {"every_s": 0.05, "of": "all"}
 
 
 class Everybody:

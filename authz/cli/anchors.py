@@ -18,7 +18,7 @@ import typer
 from authz.cli.ledger import ConfigFile, Json, State, explained, settings_of
 from authz.config import Settings
 from authz.errors import ConfigError, EvidenceUnavailable
-from authz.followers.anchors.anchor import Anchor, Candidate, Refused, Unavailable
+from authz.followers.anchors.anchor import Anchor, Refused, Unavailable
 from authz.followers.anchors.checkpoints import Checkpoints
 from authz.followers.anchors.directory import file_name
 from authz.followers.anchors.receipts import Receipts
@@ -77,31 +77,35 @@ def _anchors(settings: Settings) -> list[Anchor]:
     return found
 
 
-def _sealed(settings: Settings) -> list[Candidate]:
-    ledgers = settings.ledger_directory.parent
-    return Checkpoints(ledgers, settings.deployment, OwnKeys.of(settings)).sealed()
+def _checkpoints(settings: Settings) -> Checkpoints:
+    return Checkpoints(settings.ledger_directory.parent, settings.deployment, OwnKeys.of(settings))
 
 
 def _rows(settings: Settings, found: list[Anchor], now: float) -> Iterator[dict[str, Any]]:
     receipts = Receipts(settings.path(settings.anchors.receipts))
-    for candidate in _sealed(settings):
-        last = receipts.last(candidate.log)
-        for anchor in found:
-            done = last.get(anchor.kind)
+    checkpoints = _checkpoints(settings)
+    for anchor in found:
+        for candidate in checkpoints.sealed(settings.anchors.of(anchor.kind)):
+            done = receipts.last(candidate.log).get(anchor.kind)
             size, at = (done.size, done.at) if done else (0, candidate.began)
-            lag_s = max(0.0, now - at) if candidate.size > size else 0.0
+            behind = candidate.size > size and not candidate.place.final
+            lag_s = max(0.0, now - at) if behind else 0.0
             yield {
                 "anchor": anchor.kind,
                 "log": candidate.log,
                 "anchored": size,
                 "sealed": candidate.size,
+                "ended": candidate.place.final,
                 "lag_s": round(lag_s, 1),
                 "late": lag_s > 3 * anchor.every_s + SLACK_S,
             }
 
 
 def _print(row: dict[str, Any]) -> None:
-    behind = f"{row['lag_s']:.0f} s behind" if row["lag_s"] else "up to date"
+    if row["anchored"] >= row["sealed"]:
+        behind = "up to date"
+    else:
+        behind = "ended, a later epoch binds it" if row["ended"] else f"{row['lag_s']:.0f} s behind"
     late = "  LATE" if row["late"] else ""
     counts = f"{row['anchored']:,} of {row['sealed']:,} sealed entries, {behind}{late}"
     typer.echo(plain(f"{row['anchor']:<9}  {row['log']}  {counts}"))
@@ -110,7 +114,7 @@ def _print(row: dict[str, Any]) -> None:
 def _fetched(settings: Settings, anchor: Anchor, directory: Path) -> int:
     """How many of its objects have newer versions in front of what was anchored."""
     if anchor.kind == "witness":
-        for candidate in _sealed(settings):
+        for candidate in _checkpoints(settings).sealed():
             if note := anchor.larger(candidate.log, 0):
                 _keep(directory, candidate.log, notes.parse(note).size, ".cosigned", note)
         return 0

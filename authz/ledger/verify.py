@@ -28,6 +28,7 @@ from authz.errors import IntegrityViolation
 from authz.ledger import files, merkle, notes, segment
 from authz.ledger import sealed as sealed_logs
 from authz.ledger.anchors import Given
+from authz.ledger.bound import bound
 from authz.ledger.disclosures.vault import Vault
 from authz.ledger.epochs import Epochs, Opening, read_opening
 from authz.ledger.journal import SEGMENT_ENTRIES
@@ -62,6 +63,7 @@ def verify(
     if not places:
         raise FileNotFoundError(errno.ENOENT, "no log here: no directory holds `entries`", str(path))
     plans = [_plan(place, trust) for place in places]
+    given = bound(given, plans)
     epochs = Epochs([plan.opening for plan in plans] if level > 1 else [])
     tasks = [_tasks(plan, epochs, trust, level, given, vault) for plan in plans]
     walks = _walks([task for share in tasks for task in share], processes)

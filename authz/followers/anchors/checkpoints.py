@@ -11,6 +11,7 @@ from pathlib import Path
 from authz.followers.anchors.anchor import Candidate
 from authz.followers.own_keys import OwnKeys
 from authz.followers.places import Place, checkpoint_of, find
+from authz.ledger import control
 
 Version = tuple[int, int, int]
 
@@ -26,9 +27,12 @@ class Checkpoints:
         """Raises OSError."""
         return list(find(self._ledgers, self._deployment))
 
-    def sealed(self) -> list[Candidate]:
-        """Raises IntegrityViolation for what is no checkpoint of its log, OSError."""
-        return [candidate for place in self.places() if (candidate := self._newest(place))]
+    def sealed(self, of: str = "all") -> list[Candidate]:
+        """Of all logs, or of the control log's epochs. Raises IntegrityViolation for what is no checkpoint of
+        its log, OSError.
+        """
+        places = [place for place in self.places() if of == "all" or place.worker == control.WORKER]
+        return [candidate for place in places if (candidate := self._newest(place))]
 
     def _newest(self, place: Place) -> Candidate | None:
         try:

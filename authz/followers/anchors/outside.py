@@ -11,6 +11,7 @@ import random
 import time
 from collections.abc import Coroutine, Iterator
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from authz.followers.anchors.seen import AtStart
 from authz.followers.anchors.witness import WitnessAnchor
 from authz.followers.own_keys import OwnKeys
 from authz.http_client import trust
+from authz.ledger import control
 from authz.ledger.checkpoints import CheckpointStore
 from authz.ledger.outbox import Outbox
 from authz.ledger.proofs import Proofs
@@ -49,7 +51,7 @@ class Outside:
         self._tasks = [
             Anchoring(
                 anchor,
-                self._checkpoints.sealed,
+                partial(self._checkpoints.sealed, settings.anchors.of(anchor.kind)),
                 receipts,
                 partial(self._outbox.put, "anchor") if self._outbox else lambda _: None,
                 learn=self._learn,
@@ -65,7 +67,8 @@ class Outside:
         another history.
         """
         if self._anchors and self._settings.anchors.start_wait_s:
-            await asyncio.to_thread(self._look)
+            logs = [place.log for place in self._checkpoints.places() if not place.final]
+            await asyncio.gather(*(asyncio.to_thread(self._learn, log, 0) for log in logs))
 
     def tasks(self, stop: asyncio.Event) -> dict[str, Coroutine[Any, Any, None]]:
         """What is to run until `stop`, by name. One raises IntegrityViolation."""
@@ -88,17 +91,16 @@ class Outside:
             self._outbox.close()
 
     def _exposure_s(self) -> float:
-        """Of each log the best anchor counts, of all logs the worst."""
+        """Of each log the best anchor counts, of all logs the worst. Whoever has seen the control log has
+        seen the heads of the others in it, at most `follower.heads_s` older.
+        """
         best: dict[str, float] = {}
         for each in self._tasks:
             for log, exposed_s in each.exposures().items():
                 best[log] = min(exposed_s, best.get(log, exposed_s))
-        return max(best.values(), default=0.0)
-
-    def _look(self) -> None:
-        for place in self._checkpoints.places():
-            if not place.final:
-                self._learn(place.log, 0)
+        prefix = f"{self._settings.deployment}/{control.WORKER}/"
+        bound_s = max((best[log] for log in best if log.startswith(prefix)), default=inf)
+        return max((min(exposed_s, bound_s) for exposed_s in best.values()), default=0.0)
 
     def _learn(self, log: str, size: int) -> None:
         """On a thread."""

@@ -51,6 +51,7 @@ class _Log:
 
     def __init__(self, done: Done) -> None:
         self.done, self.size = done, done.size  # anchored, and sealed
+        self.final = False  # a later epoch says how far it went, and stands for it
         self.next = 0.0  # Unix time before which nothing is tried
         self.tries = 0  # that were refused since the last success
         self.fault = ""
@@ -95,21 +96,24 @@ class Anchoring:
                 await asyncio.wait_for(stop.wait(), wait_s)
 
     async def _pass(self, *, last: bool) -> float:
-        """Anchor what is due (`last`: what is new); seconds until the next pass."""
+        """Anchor what is due (`last`: what is new); seconds until the next pass. A log for which there is no
+        answer keeps none of the others waiting.
+        """
+        unwell: Exception | None = None
         try:
             for candidate in await asyncio.to_thread(self._sealed):
                 known = self._known(candidate)
-                due = last or self._clock() >= known.next
-                if known.size > known.done.size and due:
-                    await self._one(candidate, known)
-        except (Unavailable, EvidenceUnavailable, OSError) as error:
-            self._tries += 1
-            self._failed(str(error), tries=self._tries)
-            self.fault = str(error)
-            asked = error.after_s if isinstance(error, Unavailable) else 0.0
-            return max(min(asked, LONGEST_REQUEST_S), self._pause_s(self._tries))
-        self._tries, self.fault = 0, ""
-        return min(self._anchor.every_s, LONGEST_LOOK_S)
+                if known.size > known.done.size and (last or self._clock() >= known.next):
+                    unwell = await self._one(candidate, known) or unwell
+        except OSError as error:
+            unwell = error
+        if unwell is None:
+            self._tries, self.fault = 0, ""
+            return min(self._anchor.every_s, LONGEST_LOOK_S)
+        self._tries += 1
+        self.fault = str(unwell)
+        asked = unwell.after_s if isinstance(unwell, Unavailable) else 0.0
+        return max(min(asked, LONGEST_REQUEST_S), self._pause_s(self._tries))
 
     def _known(self, candidate: Candidate) -> _Log:
         known = self._logs.get(candidate.log)
@@ -117,25 +121,29 @@ class Anchoring:
             done = self._receipts.last(candidate.log).get(self.kind) or Done(0, candidate.began)
             known = self._logs[candidate.log] = _Log(done)
             known.next = done.at + self._anchor.every_s if done.size else 0.0
-        known.size = candidate.size
+        known.size, known.final = candidate.size, candidate.place.final
         return known
 
-    async def _one(self, candidate: Candidate, known: _Log) -> None:
-        """Raises Unavailable, EvidenceUnavailable, OSError; IntegrityViolation."""
+    async def _one(self, candidate: Candidate, known: _Log) -> Exception | None:
+        """What may pass by itself, if something kept it from being anchored. Raises IntegrityViolation."""
         at = self._clock()
         try:
             await asyncio.to_thread(self._put, candidate, at)
+        except (Unavailable, EvidenceUnavailable, OSError) as error:
+            self._failed(str(error), log=candidate.log, tries=self._tries + 1)
+            return error
         except (Refused, Contradicted) as error:
             known.tries += 1
             known.fault, known.contradicted = str(error), isinstance(error, Contradicted)
             known.next = at + self._pause_s(known.tries)
-            self._failed(known.fault, tries=known.tries, contradicted=known.contradicted)
+            self._failed(known.fault, log=candidate.log, tries=known.tries, contradicted=known.contradicted)
             if known.contradicted:
                 await asyncio.to_thread(self._contradicted, candidate, known)
-            return
+            return None
         self.anchored += 1
         known.done, known.next = Done(candidate.size, at), at + self._anchor.every_s
         known.tries, known.fault, known.contradicted = 0, "", False
+        return None
 
     def _put(self, candidate: Candidate, at: float) -> None:
         """On a thread. One size is shown in one form only: the first that was."""
@@ -166,21 +174,22 @@ class Anchoring:
         return span * (0.5 + self._random() / 2)
 
     def exposures(self) -> dict[str, float]:
-        """For each log, seconds since the last checkpoint that is anchored here was read; 0 if nothing is
-        newer.
+        """For each log that goes on, seconds since the last checkpoint that is anchored here was read; 0 if
+        nothing is newer.
         """
         now = self._clock()
         return {
             name: max(0.0, now - known.done.at) if known.size > known.done.size else 0.0
             for name, known in list(self._logs.items())
+            if not known.final
         }
 
     def gauges(self) -> Iterator[Gauge]:
         label = {"anchor": self.kind}
         lag_s = max(self.exposures().values(), default=0.0)
-        logs = list(self._logs.values())
-        contradicted = sum(known.contradicted for known in logs)
-        refused = sum(bool(known.fault) for known in logs) - contradicted
+        faults = [known for known in list(self._logs.values()) if known.fault]
+        contradicted = sum(known.contradicted for known in faults)
+        refused = sum(not known.contradicted and not known.final for known in faults)
         yield "aegis_anchor_lag_seconds", "Age of the oldest thing not anchored there.", lag_s, label
         yield "aegis_anchor_every_seconds", "Time between two of a log, as set.", self._anchor.every_s, label
         yield "aegis_anchor_anchored_total", "Checkpoints that were taken.", self.anchored, label

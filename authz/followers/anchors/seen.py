@@ -9,9 +9,9 @@ From the store it takes the way of every rollback: `gap`, then a new epoch (EVID
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
-from typing import Final
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Final, TypeVar
 
 import structlog
 
@@ -24,6 +24,9 @@ from authz.ledger.held import Seal
 log = structlog.get_logger(__name__)
 
 MAX_ASKING: Final = 8  # threads
+MAX_NEWER: Final = 8  # logs that are asked about though they are not here
+
+Answer = TypeVar("Answer")
 
 
 class AtStart:
@@ -38,29 +41,18 @@ class AtStart:
         return beyond(self._anchors, log, size, publics, self._wait_s)
 
     def newer(self, prefix: str, after: str, publics: Sequence[bytes]) -> list[str]:
-        names: set[str] = set()
-        for anchor in self._anchors:
-            try:
-                names.update(anchor.logs(prefix))
-            except (Unavailable, Refused) as error:
-                log.warning("anchor_not_asked", anchor=anchor.kind, log=prefix, error=str(error))
+        found = _ask_all(self._anchors, lambda anchor: anchor.logs(prefix), prefix, self._wait_s)
+        names = {name for names in found for name in names if name > after}
         # Anybody who can write there can make a name up: it counts with a checkpoint that we signed.
-        return [name for name in sorted(names) if name > after and self.beyond(name, 0, publics)]
+        return [name for name in sorted(names)[-MAX_NEWER:] if self.beyond(name, 0, publics)]
 
 
 def beyond(
     anchors: Sequence[Anchor], name: str, size: int, publics: Sequence[bytes], wait_s: float
 ) -> list[Seal]:
     """The seals of log `name` beyond `size` that anchors hold, as far as they say so within `wait_s`."""
-    pool = ThreadPoolExecutor(min(len(anchors), MAX_ASKING) or 1, thread_name_prefix="anchors")
-    try:
-        asked = {pool.submit(_ask, anchor, name, size, publics): anchor for anchor in anchors}
-        done, late = wait(asked, wait_s)
-        for task in late:
-            log.warning("anchor_not_asked", anchor=asked[task].kind, log=name, error="no answer in time")
-        return [seal for task in done if (seal := task.result())]
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+    found = _ask_all(anchors, lambda anchor: _seal(anchor, name, size, publics), name, wait_s)
+    return [seal for seal in found if seal]
 
 
 def learn(store: CheckpointStore, name: str, seals: Iterable[Seal]) -> None:
@@ -76,12 +68,32 @@ def learn(store: CheckpointStore, name: str, seals: Iterable[Seal]) -> None:
                 raise EvidenceUnavailable(f"{name}: another process seals this log too")
 
 
-def _ask(anchor: Anchor, name: str, size: int, publics: Sequence[bytes]) -> Seal | None:
+def _ask_all(
+    anchors: Sequence[Anchor], question: Callable[[Anchor], Answer], about: str, wait_s: float
+) -> list[Answer]:
+    """What was answered in time; who did not answer is said."""
+    pool = ThreadPoolExecutor(min(len(anchors), MAX_ASKING) or 1, thread_name_prefix="anchors")
     try:
-        note = anchor.larger(name, size)
-    except (Unavailable, Refused, Contradicted) as error:
-        log.warning("anchor_not_asked", anchor=anchor.kind, log=name, error=str(error))
-        return None
+        asked = {pool.submit(question, anchor): anchor for anchor in anchors}
+        wait(asked, wait_s)
+        return [answer for task, anchor in asked.items() for answer in _answer(task, anchor, about)]
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _answer(task: Future[Answer], anchor: Anchor, about: str) -> list[Answer]:
+    try:
+        return [task.result(0)]
+    except TimeoutError:
+        error = "no answer in time"
+    except (Unavailable, Refused, Contradicted) as raised:
+        error = str(raised)
+    log.warning("anchor_not_asked", anchor=anchor.kind, log=about, error=error)
+    return []
+
+
+def _seal(anchor: Anchor, name: str, size: int, publics: Sequence[bytes]) -> Seal | None:
+    note = anchor.larger(name, size)
     if note is None:
         return None
     try:

@@ -260,3 +260,17 @@ async def test_an_epoch_that_was_given_up_is_no_contradiction_for_ever(harness: 
         await harness.look()
         harness.now += 100
     assert (harness.task.failures, harness.gauge("contradicted_logs"), harness.learnt) == (1, 0, [])
+
+
+async def test_a_log_without_an_answer_keeps_no_other_waiting(harness: Harness) -> None:
+    other = harness.log.candidate(4)
+    renamed = Candidate(
+        other.place, type(other.checkpoint)(LOG[:-1] + "1", 4, other.checkpoint.root), other.note
+    )
+    harness.task._sealed = lambda: [harness.log.candidate(5), renamed]
+    for _ in range(3):
+        harness.anchor.faults = [Unavailable("not for this one")]
+        await harness.look()
+        harness.now += 20
+    assert harness.anchor.sizes == [4]
+    assert harness.gauge("failures_total") == 3

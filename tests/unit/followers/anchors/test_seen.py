@@ -107,3 +107,41 @@ def test_two_roots_of_one_size_are_two_histories(store: CheckpointStore) -> None
     store.advance(LOG, 9, ROOT, expected=0)
     with pytest.raises(IntegrityViolation, match="two roots for 9 entries"):
         seen.learn(store, LOG, [(9, b"\x01" * 32)])
+
+
+class Naming(Holding):
+    """Knows logs by name; holds a note of one of them."""
+
+    def __init__(self, names: list[str], held: bytes | None, whose: str) -> None:
+        super().__init__(held)
+        self.names, self.whose = names, whose
+
+    def logs(self, prefix: str) -> list[str]:
+        return [name for name in self.names if name.startswith(prefix)]
+
+    def larger(self, log: str, size: int) -> bytes | None:
+        return self.held if log == self.whose else None
+
+
+def test_a_newer_log_counts_with_a_checkpoint_that_we_signed() -> None:
+    prefix = "aegis.test/worker-0/"
+    older, newer, made_up = (f"{prefix}2026010{day}T000000Z-0000000000000000" for day in (1, 5, 9))
+    asked = seen.AtStart([Naming([older, newer, made_up], note(7, log=newer), newer)], 30)
+    assert asked.newer(prefix, older, [PUBLIC]) == [newer]
+    assert asked.newer(prefix, newer, [PUBLIC]) == []
+    assert asked.newer("aegis.test/worker-1/", "", [PUBLIC]) == []
+
+
+def test_many_names_that_somebody_made_up_do_not_hold_up_a_start() -> None:
+    names = [
+        f"aegis.test/worker-0/2026010{day}T{hour:02}0000Z-0" for day in range(1, 9) for hour in range(24)
+    ]
+    asked: list[str] = []
+
+    class Counting(Naming):
+        def larger(self, log: str, size: int) -> bytes | None:
+            asked.append(log)
+            return None
+
+    assert seen.AtStart([Counting(names, None, "")], 30).newer("aegis.test/", "", [PUBLIC]) == []
+    assert asked == names[-seen.MAX_NEWER :]
