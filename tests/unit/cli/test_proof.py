@@ -27,8 +27,8 @@ def aegis(*arguments: object) -> Result:
 def state(tmp_path: Path) -> Path:
     """A state directory with a sealed ledger, its trust.json, and a place for files."""
     ledgers.write(tmp_path / "ledger", 300)
-    ((prefix, log),) = ledgers.TRUST.log_keys.items()
-    (tmp_path / "trust.json").write_bytes(trust.export({prefix: log}, ledgers.TRUST.record_keys))
+    pinned = trust.export(ledgers.TRUST.log_keys, ledgers.TRUST.record_keys)
+    (tmp_path / "trust.json").write_bytes(pinned)
     (tmp_path / "given").mkdir()
     return tmp_path
 
