@@ -39,6 +39,7 @@ from authz.telemetry.metrics import Gauge, WorkerMetrics
 from authz.telemetry.observer import DecisionObserver
 from authz.telemetry.outcomes import OutcomeCounts
 from authz.telemetry.spans import Spans
+from authz.wire.bursts import Bursts
 from authz.wire.outcomes import Outcomes, OutcomeServer
 from authz.wire.server import CheckServer
 from authz.wire.service import Service
@@ -193,7 +194,8 @@ class Worker:
             redaction=redaction,
             explanation=Explanation(wanted, redaction) if wanted.wanted else None,
         )
-        return Service(settings, authorizer, self.metrics, self.ledger.count_refusal)
+        bursts = Bursts(settings.listen.gather_ms / 1000)
+        return Service(settings, authorizer, self.metrics, self.ledger.count_refusal, bursts)
 
     def _spans(self) -> Spans | None:
         telemetry = self.settings.telemetry

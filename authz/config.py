@@ -172,8 +172,8 @@ class Listen(_Section):
         default=3.0,
         ge=0,
         le=20,
-        description="Under load a request waits so long for others and is decided with them, for less than "
-        "half the CPU, milliseconds; 0: each begins at once.",
+        description="When the worker is busy a request waits up to so long for others and is decided with "
+        "them, for less than half the CPU, milliseconds; 0: each begins at once.",
     )
     drain_s: float = Field(
         default=2.0,

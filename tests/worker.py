@@ -34,6 +34,7 @@ from authz.pipeline import Authorizer
 from authz.policy.stage import PolicyStage, open_stage
 from authz.telemetry.metrics import WorkerMetrics
 from authz.telemetry.observer import DecisionObserver
+from authz.wire.bursts import Bursts
 from authz.wire.service import Service
 from tests.policy.opa import opa_with, version_of
 from tests.tokens import Issuer, write_keys
@@ -108,7 +109,8 @@ class CheckWorker:
             reply_after=settings.ledger.reply_after,
             observer=DecisionObserver(self.metrics, None),
         )
-        self.service = Service(settings, authorizer, self.metrics, ledger.count_refusal)
+        bursts = Bursts(settings.listen.gather_ms / 1000)
+        self.service = Service(settings, authorizer, self.metrics, ledger.count_refusal, bursts)
 
     def token(self, **claims: Any) -> str:
         return self.issuer.token(now=int(time.time()) - 5, **claims)

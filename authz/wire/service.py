@@ -56,6 +56,7 @@ class Service:
         authorizer: Decides,
         metrics: WorkerMetrics,
         count_refusal: Callable[[str, str], None],
+        bursts: Bursts,
         new_trace_id: Callable[[], str] = lambda: os.urandom(16).hex(),
     ) -> None:
         self.waiting = 0
@@ -63,7 +64,7 @@ class Service:
         self._most = settings.listen.waiting
         self._share = max(1, int(settings.listen.waiting * settings.listen.source_share))
         self._sources: dict[str, int] = {}
-        self._bursts = Bursts(settings.listen.gather_ms / 1000)
+        self._bursts = bursts
         self._authorizer = authorizer
         self._metrics = metrics
         self._count_refusal = count_refusal
@@ -79,7 +80,7 @@ class Service:
         arrived = started = time.perf_counter()
         source, client = UNKNOWN_SOURCE, None
         try:
-            turn = self._bursts.join(self.waiting) if self.waiting < self._most else None
+            turn = self._bursts.join() if self.waiting < self._most else None
             if turn is not None:  # nobody holds a place yet: whose call it is has not been read
                 await self._wait(turn)
                 started = time.perf_counter()

@@ -8,6 +8,7 @@ from typing import Any
 from authz.config import Settings
 from authz.telemetry.metrics import WorkerMetrics
 from authz.values import Decision, Malformed, Reason, Receipt, Request, Ruling, Verdict
+from authz.wire.bursts import LOOK_S, Bursts
 from authz.wire.service import Service
 
 LOG = "aegis.local/worker-0/20260101T000000Z-0011223344556677"
@@ -54,12 +55,37 @@ class Refusals:
         self.seen.append((reason, source))
 
 
-class Scripted:
-    """A Service with its surroundings; `sections` are those of the settings."""
+class Loop:
+    """The event loop's clocks: at each look `step_s` have passed, and it computed for `part` of them."""
 
-    def __init__(self, fault: Exception | None = None, **sections: Any) -> None:
+    def __init__(self, part: float, step_s: float = LOOK_S) -> None:
+        self.part, self.step_s = part, step_s
+        self.looks = 0
+        self._now = self._used = 0.0
+
+    def bursts(self, wait_s: float) -> Bursts:
+        return Bursts(wait_s, self._computed, self._clock)
+
+    def _clock(self) -> float:
+        self._now += self.step_s
+        self._used += self.part * self.step_s
+        return self._now
+
+    def _computed(self) -> float:
+        self.looks += 1
+        return self._used
+
+
+class Scripted:
+    """A Service with its surroundings; `sections` are those of the settings. Without `bursts` every call
+    begins at once.
+    """
+
+    def __init__(self, fault: Exception | None = None, bursts: Bursts | None = None, **sections: Any) -> None:
         self.settings = Settings.model_validate(sections)
         self.pipeline = Pipeline(fault)
         self.metrics = WorkerMetrics()
         self.refusals = Refusals()
-        self.service = Service(self.settings, self.pipeline, self.metrics, self.refusals)
+        self.service = Service(
+            self.settings, self.pipeline, self.metrics, self.refusals, bursts or Bursts(0.0)
+        )
