@@ -10,8 +10,6 @@ if it cannot be put there, nothing happens.
 from __future__ import annotations
 
 import json
-import os
-import pwd
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import partial
@@ -20,6 +18,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from authz import who
 from authz.cli.ledger import ConfigFile, Json, State, explained, settings_of
 from authz.config import Settings
 from authz.errors import ConfigError, IntegrityViolation
@@ -104,7 +103,7 @@ def _wish(agent: str, subject: str, start: str, end: str, why: str) -> Wish:
     if start and end and start >= end:
         raise ConfigError("--from is not before --to")
     by: Literal["agent", "subject", "time"] = "agent" if agent else "subject" if subject else "time"
-    return Wish(by, agent or subject, start, end, who(), why)
+    return Wish(by, agent or subject, start, end, who.runs_this(), why)
 
 
 def _erase(erasing: Erasing, wish: Wish) -> None:
@@ -151,7 +150,7 @@ def _read(found: reader.Found, entry: dict[str, Any], vault: Vault) -> list[form
 
 def _put(outbox: Outbox, entry: dict[str, Any], decision_id: str, names: list[str], why: str) -> None:
     event = {
-        "who": who(),
+        "who": who.runs_this(),
         "why": why,
         "of": entry["log"],
         "at_seq": entry["seq"],
@@ -162,14 +161,6 @@ def _put(outbox: Outbox, entry: dict[str, Any], decision_id: str, names: list[st
         outbox.put("access", event)
     except ValueError as error:
         raise ConfigError(str(error)) from None
-
-
-def who() -> str:
-    """Who runs this command, as the system knows them."""
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return f"uid-{os.getuid()}"
 
 
 def _print(said: list[form.Disclosure], absent: int, as_json: bool) -> None:

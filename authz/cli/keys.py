@@ -6,8 +6,6 @@ follower takes up what is changed here within a second or two. Each change is an
 
 from __future__ import annotations
 
-import os
-import pwd
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +16,7 @@ from typing import Annotated, Final
 
 import typer
 
+from authz import who
 from authz.cli.ledger import ConfigFile, State, explained, settings_of
 from authz.config import Settings
 from authz.custody import rotation
@@ -208,7 +207,6 @@ def rings(settings: Settings) -> dict[Purpose, Keyring]:
 @contextmanager
 def _change(settings: Settings, why: str) -> Iterator[Change]:
     """A change by whoever runs the command, told to the control log."""
-    who = pwd.getpwuid(os.getuid()).pw_name
     settings.outbox.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with Outbox(settings.outbox) as outbox:
-        yield Change(who, Stamp(time.time_ns).now(), why, outbox.put)
+        yield Change(who.runs_this(), Stamp(time.time_ns).now(), why, outbox.put)

@@ -21,17 +21,19 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
+from authz import who
 from authz.cli import matrix as shown
 from authz.config import Settings
 from authz.config_file import load
 from authz.errors import AegisError, ConfigError, PolicyRejected
 from authz.followers import bundles
+from authz.followers.releases import Releases
 from authz.policy import matrix as matrices
 from authz.policy.document import FIELDS
 from authz.policy.facts import is_volatile
 from authz.policy.manifest import Analysis
 from authz.policy.signing import ensure_signing_key, public_key
-from authz.policy.version import DEFAULT_ENTRY_POINTS, analyse_source, build_bundle
+from authz.policy.version import DEFAULT_ENTRY_POINTS, analyse_source
 
 app = typer.Typer(no_args_is_help=True, help="Policy versions: build, activate, show what they read.")
 SIGNING_KEY = Path("keys/policy.pem")
@@ -45,6 +47,7 @@ Source = Annotated[
 ]
 State = Annotated[Path | None, typer.Option("--state", help="The state directory; else the settings' own.")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", "-c", help="Settings, a YAML file.")]
+Why = Annotated[str, typer.Option(help="The reason, for the control log.")]
 Entries = Annotated[list[str] | None, typer.Option("--entry", help="Entry point, e.g. aegis/decision.")]
 
 
@@ -55,6 +58,7 @@ def build(
     state: State = None,
     config: ConfigFile = None,
     entry: Entries = None,
+    why: Why = "",
 ) -> None:
     """Check, analyse, sign and publish SOURCE as a version that never changes."""
     with _explained():
@@ -69,23 +73,23 @@ def build(
                 f"{key}: made; an OPA takes what it signs when told by `aegis policy opa-config`", err=True
             )
         ensure_signing_key(key)
-        made = build_bundle(
-            source,
-            settings.path(settings.follower.bundle_directory),
-            version=version,
-            signing_key=key,
-            entry_points=entry or DEFAULT_ENTRY_POINTS,
+        made = _releases(settings, why).publish(
+            source, version=version, signing_key=key, entry_points=entry or DEFAULT_ENTRY_POINTS
         )
         typer.echo(made.revision)
         _warn(made.analysis)
 
 
 @app.command()
-def activate(version: str, state: State = None, config: ConfigFile = None) -> None:
+def activate(version: str, state: State = None, config: ConfigFile = None, why: Why = "") -> None:
     """Make the published VERSION the one that OPA is given."""
     with _explained():
-        settings = _settings(state, config)
-        typer.echo(bundles.activate(settings.path(settings.follower.bundle_directory), version))
+        typer.echo(_releases(_settings(state, config), why).activate(version))
+
+
+def _releases(settings: Settings, why: str) -> Releases:
+    directory = settings.path(settings.follower.bundle_directory)
+    return Releases(directory, settings.outbox, who.runs_this(), why)
 
 
 @app.command("opa-config")

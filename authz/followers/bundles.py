@@ -39,17 +39,23 @@ def activate(directory: Path, version: str) -> str:
 
     Raises PolicyRejected if no such version is published.
     """
-    found = [file for file in directory.glob(f"*{SUFFIX}") if version in _names(file)]
-    if len(found) != 1:
-        raise PolicyRejected(f"{version} is not published in {directory}")
+    revision = published(directory, version)
     beside = directory / f".{POINTER}.{os.getpid()}"
     with beside.open("w") as file:
-        file.write(f"{found[0].name}\n")
+        file.write(f"{revision}{SUFFIX}\n")
         file.flush()
         os.fsync(file.fileno())
     beside.replace(directory / POINTER)
     sync_directory(directory)  # or an older version could be active after a loss of power
-    return _revision(found[0])
+    return revision
+
+
+def published(directory: Path, version: str) -> str:
+    """The revision of the published `version` (its name, or a whole revision). Raises PolicyRejected."""
+    found = [file for file in directory.glob(f"*{SUFFIX}") if version in _names(file)]
+    if len(found) != 1:
+        raise PolicyRejected(f"{version} is not published in {directory}")
+    return revision_of(found[0])
 
 
 def active(directory: Path) -> Path | None:
@@ -59,7 +65,7 @@ def active(directory: Path) -> Path | None:
     except FileNotFoundError:
         return None
     file = directory / name
-    return file if "/" not in name and split_revision(_revision(file)) and file.is_file() else None
+    return file if "/" not in name and split_revision(revision_of(file)) and file.is_file() else None
 
 
 def bundle_app(directory: Path, stopping: Callable[[], bool] = lambda: False) -> Starlette:
@@ -95,18 +101,19 @@ async def _newer(
         await asyncio.sleep(LOOK_EVERY_S)
 
 
-def _revision(file: Path) -> str:
+def revision_of(file: Path) -> str:
+    """What a published version's file is called after."""
     return file.name.removesuffix(SUFFIX)
 
 
 def _names(file: Path) -> tuple[str, ...]:
     """What the version in `file` may be called: its revision, or the part before the `+`."""
-    halves = split_revision(_revision(file))
-    return (_revision(file), halves[0]) if halves else ()
+    halves = split_revision(revision_of(file))
+    return (revision_of(file), halves[0]) if halves else ()
 
 
 def _etag(file: Path) -> str:
-    return f'"{_revision(file)}"'
+    return f'"{revision_of(file)}"'
 
 
 def opa_config(

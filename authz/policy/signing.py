@@ -5,12 +5,15 @@ Used when versions are made and OPA is configured; the worker never sees the pri
 
 from __future__ import annotations
 
+import hashlib
 import os
+from base64 import urlsafe_b64encode
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from authz import canonical
 from authz.errors import KeyUnusable
 
 
@@ -26,6 +29,22 @@ def ensure_signing_key(path: Path) -> str:
 
 def public_key(path: Path) -> str:
     """The public half of the private key at `path`, in PEM."""
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    return _load(path).public_key().public_bytes(serialization.Encoding.PEM, form).decode()
+
+
+def thumbprint(path: Path) -> str:
+    """RFC 7638 thumbprint of the public half of the private key at `path`."""
+    numbers = _load(path).public_key().public_numbers()
+    x, y = (
+        urlsafe_b64encode(number.to_bytes(32, "big")).rstrip(b"=").decode()
+        for number in (numbers.x, numbers.y)
+    )
+    jwk = canonical.encode({"crv": "P-256", "kty": "EC", "x": x, "y": y})
+    return urlsafe_b64encode(hashlib.sha256(jwk).digest()).rstrip(b"=").decode()
+
+
+def _load(path: Path) -> ec.EllipticCurvePrivateKey:
     try:
         if path.stat().st_mode & 0o077:
             raise KeyUnusable(f"{path}: others may read it; make it mode 0600")
@@ -36,8 +55,7 @@ def public_key(path: Path) -> str:
         raise KeyUnusable(f"{path}: not a private key in PEM") from None
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
         raise KeyUnusable(f"{path}: not a P-256 key")
-    form = serialization.PublicFormat.SubjectPublicKeyInfo
-    return key.public_key().public_bytes(serialization.Encoding.PEM, form).decode()
+    return key
 
 
 def _create(path: Path) -> None:

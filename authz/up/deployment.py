@@ -15,10 +15,11 @@ from typing import Any, Final
 
 import yaml
 
-from authz import programs
+from authz import programs, who
 from authz.config import Settings
 from authz.config_file import load
 from authz.followers.bundles import opa_command, opa_config
+from authz.followers.releases import Releases
 from authz.ledger import keys, trust
 from authz.policy.signing import public_key
 from authz.up import gateway
@@ -62,7 +63,8 @@ class Deployment:
         self._pin()
         (state / "keys").chmod(0o700)
         issuer = SampleIssuer(state / "keys/issuer", settings.path(settings.identity.jwks), settings.identity)
-        return issuer, publish(policy, self.bundles, self._policy_key, opa=str(program("opa")))
+        releases = Releases(self.bundles, settings.outbox, who.runs_this(), "aegis up")
+        return issuer, publish(policy, releases, self._policy_key, opa=str(program("opa")))
 
     def start_follower(self) -> None:
         self.processes.start("follower", str(program("aegis")), "follow", "--config", str(self.config))

@@ -14,7 +14,8 @@ from itertools import count
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from authz.followers.bundles import activate, active
+from authz.followers.bundles import active
+from authz.followers.releases import Releases
 from authz.policy.signing import ensure_signing_key
 from authz.policy.version import SUFFIX, build_bundle
 
@@ -30,11 +31,12 @@ class Published(NamedTuple):
     edited: bool
 
 
-def publish(source: Path, bundles: Path, signing_key: Path, *, opa: str) -> Published:
+def publish(source: Path, releases: Releases, signing_key: Path, *, opa: str) -> Published:
     """Publish `source` and make it the active version, or leave the one that is active.
 
-    Raises PolicyRejected as `build_bundle` does.
+    Raises PolicyRejected as `build_bundle` does, EvidenceUnavailable.
     """
+    bundles = releases.directory
     ensure_signing_key(signing_key)
     with tempfile.TemporaryDirectory(prefix="aegis-policy-") as scratch:
         made = build_bundle(source, Path(scratch), version=VERSION, signing_key=signing_key, opa=opa)
@@ -47,10 +49,10 @@ def publish(source: Path, bundles: Path, signing_key: Path, *, opa: str) -> Publ
     digests = _published(bundles)
     known = sorted(name for name, digest in digests.items() if digest == made.digest)
     if known:
-        return Published(activate(bundles, known[0]), False)
+        return Published(releases.activate(known[0]), False)
     name = next(name for name in _names() if name not in digests)
-    build_bundle(source, bundles, version=name, signing_key=signing_key, opa=opa)
-    return Published(activate(bundles, name), False)
+    releases.publish(source, version=name, signing_key=signing_key, opa=opa)
+    return Published(releases.activate(name), False)
 
 
 def next_name(bundles: Path) -> str:

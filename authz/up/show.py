@@ -74,9 +74,10 @@ def place(record: dict[str, Any]) -> str:
 
 def verified(result: Verification) -> str:
     """What was verified, and what was not checked."""
-    logs = result.report.get("logs", ())
-    lines = [f"  {log['log']}: {log['entries']} entries, {log['sealed']} sealed" for log in logs[-1:]]
-    if older := logs[:-1]:
+    logs = result.report.get("logs", ())  # of one worker after the other, the oldest first
+    newest = {log["log"].rpartition("/")[0]: log for log in logs}
+    lines = [f"  {log['log']}: {log['entries']} entries, {log['sealed']} sealed" for log in newest.values()]
+    if older := [log for log in logs if log not in newest.values()]:
         total = sum(log["entries"] for log in older)
         lines.append(f"  earlier logs, each continued by the next: {len(older)}, with {total} entries")
     lines += [f"  not checked: {what}" for what in result.report.get("not_checked", ())]

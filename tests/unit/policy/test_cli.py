@@ -12,7 +12,9 @@ from typer.testing import CliRunner
 from authz.cli.policy import app
 from authz.config import Settings
 from authz.followers.bundles import active, opa_command, opa_config
-from authz.policy.signing import ensure_signing_key
+from authz.ledger.outbox import Outbox
+from authz.policy.signing import ensure_signing_key, thumbprint
+from authz.who import runs_this
 
 REGO = """package aegis
 
@@ -49,6 +51,47 @@ def test_a_version_is_built_then_activated(source: Path, tmp_path: Path) -> None
     assert active(state / "bundles") is None
     assert run("activate", "v1.0.0", "--state", state) == (0, f"{revision}\n")
     assert active(state / "bundles") == state / "bundles" / f"{revision}.tar.gz"
+
+
+def built(source: Path, state: Path, version: str, *more: str) -> str:
+    code, said = run("build", source, "--version", version, "--state", state, *more)
+    assert code == 0, said
+    return next(line for line in said.splitlines() if line.startswith(f"{version}+"))
+
+
+def test_the_control_log_is_told_who_made_and_activated_a_version_and_why(
+    source: Path, tmp_path: Path
+) -> None:
+    first = built(source, tmp_path, "v1.0.0", "--why", "first")
+    assert built(source, tmp_path, "v1.0.0") == first  # nothing new, and nothing to tell
+    (source / "decision.rego").write_text(REGO.replace('"a"', '"b"'))
+    second = built(source, tmp_path, "v2.0.0")
+    for version in ("v1.0.0", "v2.0.0", "v2.0.0"):
+        assert run("activate", version, "--state", tmp_path, "--why", f"go {version}")[0] == 0
+    with Outbox(tmp_path / "control.sqlite") as outbox:
+        events = [event.members for event in outbox.waiting(99)]
+    one, two = ({"policy_version": each[:6], "policy_digest": each[7:]} for each in (first, second))
+    built_by = {"action": "publish", "key_id": thumbprint(tmp_path / "keys/policy.pem"), "who": runs_this()}
+    activated = {"action": "activate", "who": runs_this()}
+    before = {"previous_version": "v1.0.0", "previous_digest": one["policy_digest"]}
+    assert events == [
+        one | built_by | {"why": "first"},
+        two | built_by,
+        one | activated | {"why": "go v1.0.0"},
+        two | activated | before | {"why": "go v2.0.0"},
+    ]
+
+
+def test_what_cannot_be_told_is_not_done(source: Path, tmp_path: Path) -> None:
+    built(source, tmp_path, "v1.0.0")
+    (tmp_path / "control.sqlite").unlink()
+    (tmp_path / "control.sqlite").mkdir()
+    code, said = run("activate", "v1.0.0", "--state", tmp_path)
+    assert code == 1
+    assert "control.sqlite: unable to open" in said
+    assert active(tmp_path / "bundles") is None
+    assert run("build", source, "--version", "v2.0.0", "--state", tmp_path)[0] == 1
+    assert not list((tmp_path / "bundles").glob("v2*"))
 
 
 def test_opa_is_told_where_versions_are_and_whose_signature_counts(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from authz.errors import PolicyRejected
 from authz.followers.bundles import activate, active
+from authz.followers.releases import Releases
 from authz.policy.version import build_bundle
 from authz.up.deployment import program
 from authz.up.policies import Published, next_name, publish
@@ -25,7 +26,8 @@ def source(tmp_path: Path) -> Path:
 
 
 def started(source: Path, tmp_path: Path) -> Published:
-    return publish(source, tmp_path / "bundles", tmp_path / "keys/policy.pem", opa=str(program("opa")))
+    releases = Releases(tmp_path / "bundles", tmp_path / "control.sqlite", "ana")
+    return publish(source, releases, tmp_path / "keys/policy.pem", opa=str(program("opa")))
 
 
 def published(source: Path, tmp_path: Path) -> str:
