@@ -42,6 +42,7 @@ install-dev: ## the same from requirements-dev.lock, Prometheus, a witness, an S
 	@$(BIN)/python tools/prometheus.py
 	@$(BIN)/python tools/witness.py
 	@$(BIN)/python tools/versitygw.py
+	@$(BIN)/python tools/softhsm.py
 	@$(BIN)/python tools/verifiers.py
 
 clean: ## remove .venv and caches; `var` with its keys and ledger stays

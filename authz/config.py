@@ -18,6 +18,7 @@ from pydantic import AfterValidator, Field, model_validator
 from authz.config_anchors import Anchors
 from authz.config_evidence import Disclosures, Redaction
 from authz.config_exporters import Exporters
+from authz.config_root import Root
 from authz.config_section import Section as _Section
 from authz.values import Assurance
 
@@ -451,6 +452,7 @@ class Settings(_Section):
     follower: Follower = Follower()
     exporters: Exporters = Exporters()
     anchors: Anchors = Anchors()
+    root: Root = Root()
 
     @model_validator(mode="after")
     def _development_only(self) -> Settings:

@@ -1,6 +1,7 @@
 """A worker in a process of its own, for tests that kill it. It notes every acknowledged entry in a file.
 
-    python -m tests.killed forever STATE              until somebody kills it
+    python -m tests.killed forever STATE [SECONDS]    until somebody kills it; looks for keys so often
+    python -m tests.killed rotate STATE               rotates record and log key until somebody kills it
     python -m tests.killed calls STATES PART          dies by SIGKILL at each of its system calls in turn
 
 `STATE/acknowledged` has a line `<log> <seq> <entry hash>` for each, appended after the answer was there.
@@ -14,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import time
 from itertools import count
 from pathlib import Path
 
@@ -28,9 +30,9 @@ from tests.workers import Worker, decision
 TURNS = 2  # of three decisions each, when it is not forever
 
 
-async def live(state: Path, disk: Disk, turns: int) -> None:
+async def live(state: Path, disk: Disk, turns: int, look_s: float = 30.0) -> None:
     """Start, append, note what was acknowledged, stop."""
-    ledger = Worker(state, reply_after="bounded").open(disk)
+    ledger = Worker(state, reply_after="bounded", heartbeat_s=look_s).open(disk)
     noted = os.open(state / "acknowledged", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for turn in range(turns):
         futures = [
@@ -41,6 +43,14 @@ async def live(state: Path, disk: Disk, turns: int) -> None:
             written = await future
             os.write(noted, f"{written.log} {written.seq} {written.entry_hash}\n".encode())
     await ledger.close()
+
+
+def rotate(state: Path) -> None:
+    worker = Worker(state)
+    while True:
+        worker.rotate("record")
+        worker.rotate("log", overlap_until="9999-01-01T00:00:00.000000Z")
+        time.sleep(0.2)
 
 
 def dies(state: Path, call: int, part: float) -> bool:
@@ -82,6 +92,8 @@ def lost(worker: Worker) -> list[str]:
 
 if __name__ == "__main__":
     if sys.argv[1] == "forever":
-        uvloop.run(live(Path(sys.argv[2]), Disk(), 1 << 40))
+        uvloop.run(live(Path(sys.argv[2]), Disk(), 1 << 40, float(*sys.argv[3:] or [30])))
+    elif sys.argv[1] == "rotate":
+        rotate(Path(sys.argv[2]))
     else:
         calls(Path(sys.argv[2]), float(sys.argv[3]))

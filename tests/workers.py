@@ -16,7 +16,7 @@ from typing import Any
 
 from authz.config import Settings
 from authz.custody import rotation
-from authz.custody.rotation import Change, Purpose
+from authz.custody.rotation import Certify, Change, Purpose
 from authz.followers.own_keys import OwnKeys
 from authz.followers.seal import Sealer
 from authz.ledger.checkpoints import CheckpointStore
@@ -49,8 +49,9 @@ class Worker:
         (state / "keys").mkdir(parents=True, exist_ok=True)
         for name, seed in (("record", ledgers.RECORD_SEED), ("log", ledgers.LOG_SEED)):
             file = state / "keys" / f"{name}.key"
-            file.write_text(seed.hex() + "\n")
-            file.chmod(0o600)
+            if not file.exists():  # it may have been rotated
+                file.write_text(seed.hex() + "\n")
+                file.chmod(0o600)
         self.configure(**ledger)
         self.root = self.settings.ledger_directory
 
@@ -111,10 +112,10 @@ class Worker:
         ledger = self.settings.ledger
         return Keyring(self.settings.path(ledger.record_key if purpose == "record" else ledger.log_key))
 
-    def rotate(self, purpose: Purpose, overlap_until: str = "") -> Listed:
+    def rotate(self, purpose: Purpose, overlap_until: str = "", certify: Certify | None = None) -> Listed:
         """What `aegis keys rotate` does."""
         with self._change() as change:
-            return rotation.rotate(self.ring(purpose), purpose, change, overlap_until)
+            return rotation.rotate(self.ring(purpose), purpose, change, overlap_until, certify)
 
     def revoke(self, purpose: Purpose, key_id: str) -> None:
         """What `aegis keys revoke` does."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final
@@ -19,12 +19,13 @@ import typer
 from authz import who
 from authz.cli.ledger import ConfigFile, State, explained, settings_of
 from authz.config import Settings
-from authz.custody import rotation
-from authz.custody.rotation import Change
+from authz.custody import renew, rotation
+from authz.custody import root as root_file
+from authz.custody.rotation import Certify, Change
 from authz.errors import ConfigError
 from authz.followers.anchors.pinned import tsa_roots_of, witnesses_of
+from authz.ledger import certificates, notes, trust
 from authz.ledger import keys as key_files
-from authz.ledger import notes, trust
 from authz.ledger.clock import Stamp
 from authz.ledger.keyring import Keyring, Listed
 from authz.ledger.outbox import Outbox
@@ -54,7 +55,7 @@ def generate(state: State = None, config: ConfigFile = None) -> None:
         settings = settings_of(state, config)
         with _change(settings, "") as change:
             for purpose, ring in rings(settings).items():
-                made = rotation.generate(ring, purpose.value, change)
+                made = rotation.generate(ring, purpose.value, change, _certify(purpose, settings))
                 typer.echo(f"{ring.path}: {'made' if made else 'kept'}")
         for name in [settings.identity.source_key] + [settings.disclosures.key] * settings.disclosures.wanted:
             file = settings.path(name)
@@ -83,11 +84,31 @@ def rotate(
         if which is Purpose.LOG and overlap_days:
             overlap = Stamp(lambda: time.time_ns() + int(overlap_days * DAY_NS)).now()
         with _change(settings, why) as change:
-            new = rotation.rotate(rings(settings)[which], which.value, change, overlap)
+            certify = _certify(which, settings)
+            new = rotation.rotate(rings(settings)[which], which.value, change, overlap, certify)
         typer.echo(f"{which} key {new.kid} is in use now")
         if overlap:
             typer.echo(f"the key before it signs checkpoints, too, until {overlap}")
         typer.echo("give verifiers a new trust file: aegis keys export-trust")
+
+
+@app.command()
+def root(state: State = None, config: ConfigFile = None) -> None:
+    """Make the root key in the token of the section `root`, and its certificate, where they are missing.
+
+    From then on `generate`, `rotate` and the follower have it certify record keys, and verifiers pin it.
+    """
+    with explained():
+        from authz.custody import token  # here, so that nothing else loads PKCS#11
+
+        settings = settings_of(state, config)
+        certificate, made = token.make_root(settings, datetime.now(UTC))
+        typer.echo(f"{settings.path(settings.root.certificate)}: {'made' if made else 'kept'}")
+        typer.echo(f"root key {certificates.thumbprint(certificate)}")
+
+
+def _certify(which: Purpose, settings: Settings) -> Certify | None:
+    return renew.certifier(settings) if which is Purpose.RECORD else None
 
 
 @app.command()
@@ -165,19 +186,22 @@ def export_trust(state: State = None, config: ConfigFile = None) -> None:
             for key in ring.listed()
             if key.revoked
         }
+        roots = [root_file.read(settings)] if settings.root.module else []
         data = trust.export(
             dict.fromkeys(settings.origins, log),
             record,
             revoked=revoked,
             witnesses=witnesses_of(settings),
             tsa_roots=tsa_roots_of(settings),
+            record_roots=roots,
         )
         typer.echo(data.decode(), nl=False)
 
 
 def _pinned(ring: Keyring) -> list[bytes]:
+    """Every key there ever was, but for those that a pinned root vouches for."""
     ring.in_use()  # without it the file would be of no use
-    return [key.public for key in ring.listed()]
+    return [key.public for key in ring.listed() if not key.certificate]
 
 
 @app.command()

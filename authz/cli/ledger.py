@@ -23,7 +23,7 @@ from rich.text import Text
 from authz.config import Settings
 from authz.config_file import load
 from authz.errors import AegisError, ConfigError, IntegrityViolation
-from authz.ledger import anchors, form, reader, trust
+from authz.ledger import anchors, form, reader, trust, vouching
 from authz.ledger import verify as verifier
 from authz.ledger.attestation import Attestations
 from authz.ledger.disclosures.vault import vault_of
@@ -229,7 +229,9 @@ def _attested(found: reader.Found, members: dict[str, Any], pinned: trust.Trust 
         return True, "not checked: no trust.json was given"
     try:
         form.read(found.entry, str(members.get("log")), found.seq, None)
-        kid = Attestations(pinned.record_keys).check(found.entry, members)
+        vouched = vouching.of_entry(found.entry, found.file, found.seq, pinned.record_roots)
+        certified = [vouched[0]] if vouched else []
+        kid = Attestations(pinned.record_keys, certified).check(found.entry, members)
     except ValueError as error:
         return False, f"NOT VERIFIED: {error}"
     if kid in pinned.revoked:

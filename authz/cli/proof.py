@@ -2,6 +2,7 @@
 
     <seq>.json            the entry's bytes, as they were signed
     <seq>.tlog-proof      the way from its hash to a signed checkpoint (c2sp.org/tlog-proof)
+    <seq>.pem             the certificate of the record key, where a root vouches for it
 
 Exit status 0: made, verified; 1: not verified, no such record, or under no checkpoint yet; 2: could not run.
 What is read may be hostile: nothing of it reaches the terminal without `plain`.
@@ -20,12 +21,13 @@ import typer
 
 from authz.cli.ledger import Anchors, Json, explained, find
 from authz.errors import IntegrityViolation
-from authz.ledger import anchors, form, proofs, reader, sealed, single, trust
+from authz.ledger import anchors, certificates, form, proofs, reader, sealed, single, trust, vouching
 from authz.ledger.proofs import Proofs
 from authz.ledger.report import plain
 from authz.ledger.single import Named, Verified
 
 SUFFIX: Final = ".tlog-proof"
+CERTIFICATE: Final = ".pem"
 # What a verified proof leaves open.
 ALONE: Final = "whether others were shown this checkpoint: no quorum of pinned witnesses has cosigned it"
 NOT_CHECKED: Final = (
@@ -60,14 +62,18 @@ def make(
         "var/ledger"
     ),
     trust_file: TrustFile = Path("var/trust.json"),
-    out: Annotated[Path, typer.Option(help="The directory to write the two files to.")] = Path(),
+    out: Annotated[Path, typer.Option(help="The directory to write the files to.")] = Path(),
 ) -> None:
     """Write a record's entry, and the proof that its log's newest checkpoint covers it."""
     with explained():
         pinned = trust.load(trust_file)
         found = find(ledger, f"{log}@{record}" if log else record)
         entry, proof = _prove(found, pinned)
-        for suffix, data in ((".json", entry), (SUFFIX, proof)):
+        vouched = vouching.of_entry(entry, found.file, found.seq, pinned.record_roots)
+        made = {".json": entry, SUFFIX: proof}
+        if vouched:
+            made[CERTIFICATE] = certificates.to_pem(vouched[1])
+        for suffix, data in made.items():
             file = out / f"{found.seq}{suffix}"
             file.write_bytes(data)
             typer.echo(plain(str(file)))
@@ -94,7 +100,10 @@ def verify(
     given: Anchors = None,
     as_json: Json = False,
 ) -> None:
-    """Verify a proof from files alone: its checkpoint, the way from the entry to it, the attestation."""
+    """Verify a proof from files alone: its checkpoint, the way from the entry to it, the attestation.
+
+    A certificate beside it (17.pem) is used if a pinned root has signed it.
+    """
     with explained():
         pinned = trust.load(trust_file)
         others = anchors.read(given or (), pinned)
@@ -103,6 +112,7 @@ def verify(
             Named(str(entry_file), _read(entry_file, form.MAX_ENTRY + 1)),
             pinned,
             others,
+            _certificate(proof_file),
         )
     unchecked = [*(() if found.cosigned_at else (ALONE,)), *others.unused, *NOT_CHECKED]
     if as_json:
@@ -110,6 +120,12 @@ def verify(
     else:
         for line in _lines(found, unchecked):
             typer.echo(plain(line))
+
+
+def _certificate(proof_file: Path) -> Named | None:
+    """The one beside the proof, if it is there."""
+    file = proof_file.with_suffix(CERTIFICATE)
+    return Named(str(file), _read(file, certificates.MAX_CERTIFICATE)) if file.exists() else None
 
 
 def _lines(found: Verified, unchecked: list[str]) -> Iterator[str]:

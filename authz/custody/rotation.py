@@ -2,6 +2,7 @@
 are killed.
 
     1  record.key.next       the new seed                         a rotation that was killed is gone on with
+       root                  certifies it, where there is one
     2  record.key.list       the new public key, so that who reads its signatures knows it before they come
     3  outbox                what is about to happen, for the control log; a second time if we are killed here
     4  record.key.previous   the old seed, for the last words under it
@@ -22,12 +23,17 @@ from msgspec import Struct
 
 from authz.errors import KeyUnusable
 from authz.ledger import keys
+from authz.ledger.certificates import Certified
 from authz.ledger.keyring import Keyring, Listed, Revoked, replace
 from authz.ledger.lock import Lock
 
 Purpose = Literal["record", "log"]
 Tell = Callable[[str, Mapping[str, Any]], None]
 """Keeps an event durably (`Outbox.put`). Raises EvidenceUnavailable: then nothing may be done."""
+
+
+Certify = Callable[[bytes], tuple[str, Certified]]
+"""The certificate (base64) of a public key, by the root, and what it says. Raises KeyUnusable."""
 
 
 class Change(Struct, frozen=True):
@@ -43,28 +49,47 @@ class Change(Struct, frozen=True):
         members = {"action": action, "purpose": purpose, "key_id": key_id, "who": self.who}
         self.tell("key", members | said | ({"why": self.why} if self.why else {}))
 
+    def certify(self, purpose: str, public: bytes, certify: Certify | None) -> str:
+        """The certificate of `public`, once that is told; "" where nothing certifies keys."""
+        if certify is None:
+            return ""
+        text, certified = certify(public)
+        said = {"not_before": certified.since, "not_after": certified.until, "certificate": text}
+        key_id, jwk = keys.thumbprint(public), keys.jwk(public)
+        self.event("certify", purpose, key_id, jwk=jwk, issuer_key_id=certified.issuer, **said)
+        return text
 
-def generate(ring: Keyring, purpose: Purpose, change: Change) -> bool:
+
+def generate(ring: Keyring, purpose: Purpose, change: Change, certify: Certify | None = None) -> bool:
     """Make the key file and its list where they are missing; whether the key was. Raises KeyUnusable."""
     with alone(ring):
         new = not os.path.lexists(ring.path)
         public = keys.public_key(keys.ensure(ring.path))
         if not os.path.lexists(ring.list):
-            key = Listed(keys.jwk(public), change.at if new else "")
+            certificate = change.certify(purpose, public, certify)
+            key = Listed(keys.jwk(public), change.at if new else "", certificate=certificate)
             change.event("generate", purpose, key.kid, jwk=key.jwk)
             ring.write([key])
         return new
 
 
-def rotate(ring: Keyring, purpose: Purpose, change: Change, overlap_until: str = "") -> Listed:
-    """Put a new key into use; until `overlap_until` (RFC 3339) the old one signs beside it.
+def rotate(
+    ring: Keyring,
+    purpose: Purpose,
+    change: Change,
+    overlap_until: str = "",
+    certify: Certify | None = None,
+) -> Listed:
+    """Put a new key into use, certified if there is a root; until `overlap_until` (RFC 3339) the old one
+    signs beside it.
 
     Raises KeyUnusable, LedgerLocked if another process changes this key.
     """
     with alone(ring):
         old = keys.load(ring.path)
         public = keys.public_key(keys.ensure(ring.next))
-        new = Listed(keys.jwk(public), change.at, overlap_until)
+        certificate = change.certify(purpose, public, certify)
+        new = Listed(keys.jwk(public), change.at, overlap_until, certificate)
         ring.write([*(key for key in ring.listed() if key.public != public), new])
         before = keys.thumbprint(keys.public_key(old))
         change.event("rotate", purpose, new.kid, jwk=new.jwk, previous_key_id=before)

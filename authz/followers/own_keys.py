@@ -17,13 +17,13 @@ from authz.ledger.keyring import Keyring
 
 
 class OwnKeys:
-    """`publics` are all log keys there ever were."""
+    """`publics` are all log keys there ever were, `records` the files of the record keys."""
 
     def __init__(
         self, log: Keyring, records: Sequence[Keyring], clock_ns: Callable[[], int] = time.time_ns
     ) -> None:
         """Raises KeyUnusable."""
-        self._log, self._records, self._now = log, records, Stamp(clock_ns).now
+        self._log, self.records, self._now = log, records, Stamp(clock_ns).now
         self._stamp: object = None
         self._seed = b""
         self._before: bytes | None = None  # the seed that signs beside it until `_overlap_until`
@@ -50,12 +50,12 @@ class OwnKeys:
 
     def refresh(self) -> None:
         """Read the files again if they have changed. Raises KeyUnusable, and then nothing else has."""
-        stamp = [ring.stamp() for ring in (self._log, *self._records)]
+        stamp = [ring.stamp() for ring in (self._log, *self.records)]
         if stamp == self._stamp:
             return
         seed, before, in_use = self._log.seed(), self._log.seed_before(), self._log.in_use()
         publics = tuple(key.public for key in self._log.listed())
-        believed = frozenset(key.public for ring in self._records for key in ring.listed())
+        believed = frozenset(key.public for ring in self.records for key in ring.listed())
         self._seed, self._before, self._overlap_until = seed, before, in_use.overlap_until
         self.publics, self._believed, self._stamp = publics, believed, stamp
 

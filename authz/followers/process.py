@@ -30,6 +30,7 @@ from authz.followers.control import ControlLog, opener
 from authz.followers.heads import Heads
 from authz.followers.outlets import Outlets
 from authz.followers.own_keys import OwnKeys
+from authz.followers.renewal import Renewal
 from authz.followers.seal import Sealer
 from authz.ledger import control
 from authz.ledger.checkpoints import CheckpointStore
@@ -68,6 +69,7 @@ async def follow(settings: Settings, *, accept_damage: bool = False) -> int:
             ),
             Outlets(settings, keys, bell),
             bell,
+            Renewal(settings, keys.records) if settings.root.module else None,
         )
         stack.callback(parts.outlets.close)
         if status := _status(settings, parts):
@@ -84,12 +86,14 @@ class _Parts(Struct, frozen=True):
     control: ControlLog
     outlets: Outlets
     bell: Bell
+    renewal: Renewal | None
 
     def faults(self) -> list[str]:
         return [part.fault for part in (self.sealing, self.control) if part.fault]
 
     def gauges(self) -> Iterator[Gauge]:
-        return chain(self.sealing.gauges(), self.control.gauges(), self.outlets.gauges())
+        renewal = self.renewal.gauges() if self.renewal else ()
+        return chain(self.sealing.gauges(), self.control.gauges(), self.outlets.gauges(), renewal)
 
 
 def _sealer(settings: Settings, keys: OwnKeys, stack: ExitStack) -> tuple[Sealer, CheckpointStore]:
@@ -189,6 +193,8 @@ async def _run(settings: Settings, parts: _Parts, listener: socket.socket) -> No
         asyncio.create_task(server.serve(sockets=[listener]), name="bundles"),
         *(asyncio.create_task(task, name=name) for name, task in parts.outlets.tasks().items()),
     ]
+    if parts.renewal:
+        tasks.append(asyncio.create_task(parts.renewal.run(stop), name="renewal"))
     stopping = asyncio.create_task(stop.wait())
     log.info("follower_started", bundles=settings.follower.bundles, ledgers=str(settings.state / "ledger"))
     with _signals(stop):

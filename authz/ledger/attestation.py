@@ -4,7 +4,7 @@
     header   {"alg":"EdDSA","kid":"<RFC 7638 thumbprint>","typ":"aegis-attestation+jwt"}
     payload  what the entry says of itself, and entry_sha256 of its bytes without the attestation
 
-In: an entry's bytes and members. Out: nothing, or ValueError. Header and payload have one form each, so they
+In: an entry's bytes and members. Out: its kid, or ValueError. Header and payload have one form each, so they
 are compared and never interpreted: there is no `alg`, `jwk` or `jku` for a token to choose.
 """
 
@@ -17,8 +17,11 @@ from binascii import Error, b2a_base64
 from collections.abc import Iterable
 from typing import Any, Final
 
+from cryptography import x509
+
 from authz import canonical
-from authz.ledger import keys, notes
+from authz.ledger import certificates, keys, notes
+from authz.ledger.certificates import Certified
 
 TYPE: Final = "aegis-attestation+jwt"
 ALGORITHMS: Final = ("EdDSA", "Ed25519")  # RFC 8037, RFC 9864: one and the same for OKP keys on Ed25519
@@ -44,15 +47,51 @@ def payload(members: dict[str, Any], unsigned: bytes) -> bytes:
     return base64url(canonical.encode(named))
 
 
-class Attestations:
-    """Judges attestations by pinned record keys (32 bytes each)."""
+def kid_of(members: dict[str, Any]) -> str:
+    """By whom an entry's attestation says to be; "" if it says nothing. Nobody has checked it."""
+    decoded = _decode(str(members.get("attestation_signature")).split(".")[0])
+    try:
+        return str(canonical.parse(decoded or b"").get("kid", ""))
+    except ValueError:
+        return ""
 
-    def __init__(self, record_keys: Iterable[bytes]) -> None:
-        self._keys = {
-            header(kid, algorithm).decode(): (kid, public)
-            for kid, public in ((keys.thumbprint(public), public) for public in record_keys)
-            for algorithm in ALGORITHMS
-        }
+
+class Attestations:
+    """Judges attestations by pinned record keys (32 bytes each), and by keys that are `certified`."""
+
+    def __init__(self, record_keys: Iterable[bytes], certified: Iterable[Certified] = ()) -> None:
+        self._keys: dict[str, tuple[str, bytes]] = {}
+        self._windows: dict[str, Certified] = {}
+        self._refused = ""  # why the last certificate that was brought does not hold
+        for public in record_keys:
+            self._take(public)
+        for each in certified:
+            self.learn(each)
+
+    def learn(self, certified: Certified) -> None:
+        """From here on also this key counts, within its time. One that is pinned counts at any time."""
+        kid = keys.thumbprint(certified.public)
+        if header(kid).decode() not in self._keys or kid in self._windows:
+            self._take(certified.public)
+            self._windows[kid] = certified
+
+    def bring(self, members: dict[str, Any], roots: Iterable[x509.Certificate]) -> None:
+        """Learn the key whose certificate an `open` or `key` entry brings, if one of `roots` signed it."""
+        if "certificate" in members:
+            try:
+                self.learn(certificates.check(members["certificate"], roots, members["log"]))
+            except ValueError as error:
+                self._refused = str(error)
+
+    @property
+    def issuers(self) -> dict[str, str]:
+        """For each kid that counts by its certificate, the thumbprint of who signed that."""
+        return {kid: certified.issuer for kid, certified in self._windows.items()}
+
+    def _take(self, public: bytes) -> None:
+        kid = keys.thumbprint(public)
+        for algorithm in ALGORITHMS:
+            self._keys[header(kid, algorithm).decode()] = kid, public
 
     def check(self, entry: bytes, members: dict[str, Any]) -> str:
         """The `kid` of the pinned key that attests these bytes. Raises ValueError: who does not, and why."""
@@ -61,7 +100,8 @@ class Attestations:
         if len(parts) != 3:
             raise ValueError("attestation: not a compact JWS")
         if parts[0] not in self._keys:
-            raise ValueError(f"attestation: {_objection(parts[0])}")
+            refused = f"; {self._refused}" if self._refused else ""
+            raise ValueError(f"attestation: {_objection(parts[0])}{refused}")
         kid, public = self._keys[parts[0]]
         member = b'"attestation_signature":"' + token.encode() + b'",'
         unsigned = entry.replace(member, b"", 1)
@@ -70,7 +110,20 @@ class Attestations:
         signature = _decode(parts[2])
         if signature is None or not notes.verifies(public, signature, f"{parts[0]}.{parts[1]}".encode()):
             raise ValueError("attestation: the signature is wrong")
+        if kid in self._windows:
+            _check_window(self._windows[kid], kid, members)
         return kid
+
+
+def _check_window(certified: Certified, kid: str, members: dict[str, Any]) -> None:
+    """After its certificate ran out a key may do one thing: hand over to the next one."""
+    if certified.since <= members["timestamp"] <= certified.until:
+        return
+    hands_over = members["kind"] == "key" and members.get("of") == members["log"]
+    if hands_over and members["timestamp"] > certified.until:
+        return
+    when = f"from {certified.since} to {certified.until}"
+    raise ValueError(f"attestation: by key {kid}, whose certificate holds {when}")
 
 
 def _objection(part: str) -> str:

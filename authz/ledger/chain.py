@@ -11,6 +11,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from authz.errors import EvidenceUnavailable
 from authz.ledger import merkle, succession
 from authz.ledger.clock import Stamp
 from authz.ledger.entry import encode
@@ -45,8 +46,12 @@ class Chain:
         self._stamp = Stamp(clock_ns)
 
     def seal(self, kind: str, members: dict[str, Any]) -> tuple[bytes, Written]:
-        """The next entry. Raises ValueError, and stays where it is, if these members fit no entry."""
+        """The next entry. Raises ValueError, and stays where it is, if these members fit no entry;
+        EvidenceUnavailable outside of the time of the key's certificate, when it may only hand over.
+        """
         seq, timestamp = self.seq, self._stamp.now()
+        if not self.signer.since <= timestamp <= self.signer.until and not self._hands_over(kind, members):
+            raise EvidenceUnavailable(self._uncertified())
         entry = encode(
             members
             | {
@@ -63,10 +68,28 @@ class Chain:
         self.seq = seq + 1
         return entry, Written(self.log, seq, self.previous, timestamp)
 
+    @property
+    def certified(self) -> bool:
+        """Whether the record key can attest now."""
+        return self.signer.since <= self._stamp.now() <= self.signer.until
+
+    def _hands_over(self, kind: str, members: dict[str, Any]) -> bool:
+        return kind == "key" and members.get("of") == self.log
+
+    def _uncertified(self) -> str:
+        holds = f"from {self.signer.since} to {self.signer.until}"
+        return f"the certificate of record key {self.signer.kid} holds {holds}; the follower renews it"
+
     def last_words(self, heir: Signer) -> dict[str, Any]:
         """The members of the next entry if it is the one by which this record key hands over to `heir`'s."""
         return succession.say(
-            heir.public, self.signer.public, self.log, self.seq, self.previous, who=self._signer_id
+            heir.public,
+            self.signer.public,
+            self.log,
+            self.seq,
+            self.previous,
+            self._signer_id,
+            heir.certificate,
         )
 
     def turn_to(self, heir: Signer) -> None:

@@ -74,7 +74,8 @@ FORMS: Final[Mapping[str, Form]] = {
         {"set": {"until?": "time"}, "lift": {}},
     ),
     # `of`, `size`, `tail_hash`: the last entry, by its hash, under the old key of one log. `at`: entries are
-    # trusted that an outside anchor dates before it. `certificate`: by which the root key vouches for `jwk`.
+    # trusted that an outside anchor dates before it. `certificate`: by which the root key vouches for
+    # `jwk`, X.509 in base64.
     "key": Form(
         {"purpose": PURPOSES, "key_id": "name", **_WHO},
         {
@@ -85,6 +86,7 @@ FORMS: Final[Mapping[str, Form]] = {
                 "of?": "log",
                 "size?": "count",
                 "tail_hash?": "hash",
+                "certificate?": "long",
             },
             "revoke": {"at": "time", "jwk?": "jwk"},
             "certify": {

@@ -50,6 +50,7 @@ class Whole(Struct):
     gaps: tuple[Gap, ...] = ()
     gap_count: int = 0
     succession: Succession = field(default_factory=Succession)
+    issuers: dict[str, str] = {}
     fault: Fault | None = None
     disclosed: Disclosed = field(default_factory=Disclosed)
     unfit: Fault | None = None
@@ -78,7 +79,7 @@ def returned(plans: list[Plan], wholes: list[Whole]) -> Iterator[tuple[Plan, Fau
 
 def revoked(plan: Plan, whole: Whole, trust: Trust, given: Given) -> Fault | None:
     """Where a revoked key vouches for what no anchor dates before its revocation."""
-    found = revocation.attested(trust, given, plan.log, whole.succession, whole.tree.size)
+    found = revocation.attested(trust, given, plan.log, whole.succession, whole.issuers, whole.tree.size)
     if found:
         return _at(plan, *found)
     if plan.checkpoint:

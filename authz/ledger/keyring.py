@@ -22,7 +22,7 @@ import msgspec
 from msgspec import Struct, structs
 
 from authz.errors import KeyUnusable
-from authz.ledger import keys
+from authz.ledger import certificates, keys
 from authz.ledger.members import is_time
 
 MAX_LIST: Final = 64 << 20  # bytes; a key made each hour, with its certificate, adds 10 MB a year
@@ -37,12 +37,13 @@ class Revoked(Struct, frozen=True, forbid_unknown_fields=True):
 
 class Listed(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A public key; the times are RFC 3339 with six decimals. `since` is when it was made, "" if the list is
-    younger than the key; until `overlap_until` the key before it signs beside it.
+    younger than the key; until `overlap_until` the key before it signs beside it. `certificate` is base64.
     """
 
     jwk: dict[str, str]
     since: str = ""
     overlap_until: str = ""
+    certificate: str = ""
     revoked: Revoked | None = None
 
     @property
@@ -166,6 +167,8 @@ def _read(path: Path) -> list[Listed]:
 def _check(key: Listed, path: Path) -> None:
     try:
         kid = key.kid
+        if key.certificate and certificates.subject(certificates.read(key.certificate)) != key.public:
+            raise ValueError(f"{kid}: the certificate is of another key")
     except ValueError as error:
         _refuse(path, str(error))
     revoked_at = key.revoked.at if key.revoked else ""

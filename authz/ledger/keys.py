@@ -67,22 +67,28 @@ def sync_directory(path: Path) -> None:
 
 def load(path: Path) -> bytes:
     """The 32-byte seed in `path`. Raises KeyUnusable if it is missing, not a seed, or others may read it."""
+    if not os.path.lexists(path):
+        raise KeyUnusable(f"{path}: No such file: run `aegis keys generate`")
+    stored = read_secret(path, 128)
+    if not _SEED.fullmatch(stored):
+        raise KeyUnusable(f"{path}: not an Ed25519 seed of 64 lowercase hex digits")
+    return bytes.fromhex(stored[:64].decode("ascii"))
+
+
+def read_secret(path: Path, most: int) -> bytes:
+    """Up to `most` bytes of a file that only its owner can read. Raises KeyUnusable for any other."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             mode = os.fstat(descriptor).st_mode
-            stored = os.read(descriptor, 128) if stat.S_ISREG(mode) else b""
+            stored = os.read(descriptor, most) if stat.S_ISREG(mode) else b""
         finally:
             os.close(descriptor)
-    except FileNotFoundError:
-        raise KeyUnusable(f"{path}: No such file: run `aegis keys generate`") from None
     except OSError as error:
         raise KeyUnusable(f"{path}: {error.strerror}") from None
     if not stat.S_ISREG(mode) or mode & 0o077:
         raise KeyUnusable(f"{path}: others may read it; a key is a file of mode 0600")
-    if not _SEED.fullmatch(stored):
-        raise KeyUnusable(f"{path}: not an Ed25519 seed of 64 lowercase hex digits")
-    return bytes.fromhex(stored[:64].decode("ascii"))
+    return stored
 
 
 def encode(seed: bytes) -> bytes:

@@ -203,12 +203,14 @@ class _Opening:
         return journal
 
     def _first(self, epoch: Epoch, chain: Chain) -> Iterator[bytes]:
-        """The epoch's first entries; if it goes on by the key of before, also that this one hands over."""
-        for kind, members in epoch.first:
-            yield chain.seal(kind, members)[0]
+        """The epoch's first entries; if it would go on by the key of before, then first that this one hands
+        over: its certificate may have run out meanwhile.
+        """
         if chain.signer is not self._keys.current:
             yield chain.seal("key", chain.last_words(self._keys.current))[0]
             chain.turn_to(self._keys.current)
+        for kind, members in epoch.first:
+            yield chain.seal(kind, members)[0]
 
     def _members(self, log: str) -> dict[str, Any]:
         """What an `open` entry says of this worker."""
@@ -218,7 +220,7 @@ class _Opening:
             "log_vkey": keys.vkey(log, self._log_key),
             "record_keys": [self._keys.current.public_jwk],
             "version": __version__,
-        }
+        } | ({"certificate": self._keys.current.certificate} if self._keys.current.certificate else {})
 
     def _seals(self, store: CheckpointStore | None, log: str, directory: Path) -> list[Seal]:
         """What was ever signed for `log`, as far as this machine knows. A note that is not ours says

@@ -10,6 +10,7 @@ from __future__ import annotations
 import structlog
 
 from authz.errors import KeyUnusable
+from authz.ledger import keys
 from authz.ledger.keyring import Keyring
 from authz.ledger.signer import Signer
 
@@ -23,15 +24,19 @@ class RecordKeys:
         self._ring = ring
         self._stamp = ring.stamp()
         self._problem = ""
-        self.current = Signer(ring.seed())
+        self.current = self._signer(ring.seed())
         before = ring.seed_before()
-        self._before = Signer(before) if before else None
+        self._before = self._signer(before) if before else None
 
     def holder(self, public: bytes) -> Signer | None:
         """Who can sign as `public`, None if this worker has no such key (any more)."""
         return next(
             (signer for signer in (self.current, self._before) if signer and signer.public == public), None
         )
+
+    def _signer(self, seed: bytes) -> Signer:
+        listed = self._ring.find(keys.public_key(seed))
+        return Signer(seed, listed.certificate if listed else "")
 
     def lists(self, public: bytes) -> bool:
         """Whether `public` is or was the record key here."""
@@ -43,7 +48,7 @@ class RecordKeys:
         if stamp == self._stamp:
             return None
         try:
-            signer = Signer(self._ring.seed())
+            signer = self._signer(self._ring.seed())
         except KeyUnusable as error:
             if str(error) != self._problem:
                 log.error("record_key_unusable", problem=str(error))  # noqa: TRY400 - the text says where

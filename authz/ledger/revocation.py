@@ -10,7 +10,7 @@ by the verifier.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from math import inf
 
@@ -21,13 +21,16 @@ from authz.ledger.trust import Trust
 
 
 def attested(
-    trust: Trust, given: Given, log: str, succession: Succession, entries: int
+    trust: Trust, given: Given, log: str, succession: Succession, issuers: Mapping[str, str], entries: int
 ) -> tuple[int, str] | None:
-    """The first of the `entries` of `log` that only a revoked record key vouches for, and what is wrong."""
+    """The first of the `entries` of `log` that only a revoked record key vouches for, or one that a revoked
+    root certified (`issuers` by kid), and what is wrong.
+    """
     for (first, kid), (end, _) in pairwise([*succession.runs, (entries, "")]):
-        moment = trust.revoked_at(kid)
-        if moment is not None and (dated := given.size_before(log, moment)) < end:
-            return max(first, dated), f"attestation: {_undated(trust, kid)}"
+        for signer in (kid, issuers.get(kid, "")):
+            moment = trust.revoked_at(signer)
+            if moment is not None and (dated := given.size_before(log, moment)) < end:
+                return max(first, dated), f"attestation: {_undated(trust, signer)}"
     return None
 
 
@@ -40,12 +43,15 @@ def signed(trust: Trust, given: Given, log: str, size: int, signers: Iterable[by
     return f"checkpoint: {_undated(trust, revoked)}"
 
 
-def recorded(trust: Trust, given: Given, log: str, seq: int, kid: str) -> str:
-    """What is wrong with entry `seq` of `log`, which the key `kid` attests; "" if nothing is."""
-    moment = trust.revoked_at(kid)
-    if moment is None or seq < given.size_before(log, moment):
-        return ""
-    return f"attestation: {_undated(trust, kid)}"
+def recorded(trust: Trust, given: Given, log: str, seq: int, kid: str, issuer: str = "") -> str:
+    """What is wrong with entry `seq` of `log`, which the key `kid` attests, certified by `issuer` if that is
+    not ""; "" if nothing is.
+    """
+    for signer in (kid, issuer):
+        moment = trust.revoked_at(signer)
+        if moment is not None and seq >= given.size_before(log, moment):
+            return f"attestation: {_undated(trust, signer)}"
+    return ""
 
 
 def _undated(trust: Trust, kid: str) -> str:

@@ -15,8 +15,9 @@ from typing import Any, BinaryIO, Final
 from msgspec import Struct, field
 
 from authz import canonical
-from authz.ledger import files, form, merkle
+from authz.ledger import certificates, files, form, merkle
 from authz.ledger.attestation import Attestations
+from authz.ledger.certificates import Certified
 from authz.ledger.disclosures.fit import Fitting
 from authz.ledger.disclosures.vault import Vault
 from authz.ledger.journal import SEGMENT_ENTRIES
@@ -30,7 +31,8 @@ class Task(Struct, frozen=True):
     """One segment of `log`, its first entry being number `first`; `last` ones may be short or torn.
 
     `cuts` are sizes of the log at which the tree is wanted. Level 1 hashes lines, 2 reads them as entries,
-    3 also verifies attestations by `record_keys`.
+    3 also verifies attestations by `record_keys`, by those that earlier segments brought and that are
+    `certified`, and by those for which it brings a certificate by one of `roots` (PEM).
     """
 
     file: Path
@@ -39,13 +41,17 @@ class Task(Struct, frozen=True):
     log: str
     level: int
     record_keys: tuple[bytes, ...] = ()
+    certified: tuple[Certified, ...] = ()
+    roots: bytes = b""
     cuts: tuple[int, ...] = ()
     disclosures: bool = False  # from level 2 on, also whether those beside it fit
     vault: Vault | None = None  # with it, sealed ones are opened
 
 
 class Walked(Struct):
-    """What a segment holds: `entries` good ones from `previous` to `tip` (hex hashes), and their `tree`."""
+    """What a segment holds: `entries` good ones from `previous` to `tip` (hex hashes), and their `tree`;
+    `issuers` by the kid of each key that counts by its certificate.
+    """
 
     tree: merkle.CompactRange
     previous: str = ""
@@ -55,6 +61,7 @@ class Walked(Struct):
     gaps: tuple[Gap, ...] = ()
     gap_count: int = 0
     succession: Succession = field(default_factory=Succession)
+    issuers: dict[str, str] = {}
     at: dict[int, merkle.CompactRange] = {}
     fault: Fault | None = None
     disclosed: Disclosed = field(default_factory=Disclosed)
@@ -84,7 +91,8 @@ def walk_stream(task: Task, stream: BinaryIO, see: Callable[[bytes], None] | Non
 
 def _walk(task: Task, stream: BinaryIO, walked: Walked, see: Callable[[bytes], None] | None) -> None:
     """Raises ValueError at the first fault, which is then the line after the good entries."""
-    attestations = Attestations(task.record_keys) if task.level == 3 else None
+    attestations = Attestations(task.record_keys, task.certified) if task.level == 3 else None
+    roots = certificates.read_roots(task.roots) if task.roots else ()
     fitting = _fitting(task)
     tree, cuts = walked.tree, {cut - task.first for cut in task.cuts}
     previous: str | None = None
@@ -100,6 +108,9 @@ def _walk(task: Task, stream: BinaryIO, walked: Walked, see: Callable[[bytes], N
                 raise ValueError("an entry after `close`")
             members = form.read(entry, task.log, task.first + tree.size, previous)
             if attestations:
+                if roots and members["kind"] in ("open", "key"):
+                    attestations.bring(members, roots)
+                    walked.issuers = attestations.issuers
                 walked.succession.take(attestations.check(entry, members), members)
             if fitting:
                 fitting.entry(members, task.first + tree.size)

@@ -6,20 +6,27 @@ by the writer for every entry; its form is `attestation.py`'s, which verifiers s
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from nacl.bindings import crypto_sign, crypto_sign_seed_keypair
 
-from authz.ledger import attestation, keys
+from authz.ledger import attestation, certificates, keys
+
+ALWAYS: Final = "9999"  # after every timestamp
 
 
 class Signer:
-    """Holds one record key, made from its 32-byte seed. `public_jwk` is what verifiers pin."""
+    """Holds one record key, made from its 32-byte seed. `public_jwk` is what verifiers pin, unless they pin a
+    root whose `certificate` (base64) it has: then it attests from `since` to `until` and at no other time.
+    """
 
-    def __init__(self, seed: bytes) -> None:
+    def __init__(self, seed: bytes, certificate: str = "") -> None:
         self.public, self._secret = crypto_sign_seed_keypair(seed)
         self.public_jwk = keys.jwk(self.public)
         self.kid = keys.thumbprint(self.public)
+        self.certificate, self.since, self.until = certificate, "", ALWAYS
+        if certificate:
+            self.since, self.until = certificates.window(certificates.read(certificate))
         self._header = attestation.header(self.kid) + b"."
 
     def attest(self, members: dict[str, Any], unsigned: bytes) -> bytes:

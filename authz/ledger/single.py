@@ -1,10 +1,11 @@
 """Verifies one record from files alone: its proof, its checkpoint, its attestation.
 
     entry --leaf hash--> way --> root of the checkpoint --signed by--> a pinned log key
-          --attested by--> a pinned record key
+          --attested by--> a pinned record key, or one for which a pinned root vouches
 
-In: the bytes of a proof file and of an entry, Trust, what others outside have given. Out: Verified, or an
-IntegrityViolation that names what does not hold. Called by `aegis proof verify`. It reads no ledger.
+In: the bytes of a proof file, of an entry and perhaps a certificate, Trust, what others outside have given.
+Out: Verified, or an IntegrityViolation that names what does not hold. Called by `aegis proof verify`. It
+reads no ledger.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from __future__ import annotations
 from msgspec import Struct
 
 from authz.errors import IntegrityViolation
-from authz.ledger import form, merkle, proofs, revocation, sealed
+from authz.ledger import certificates, form, merkle, proofs, revocation, sealed
 from authz.ledger.anchors import Anchor, Given
 from authz.ledger.attestation import Attestations
+from authz.ledger.certificates import Certified
 from authz.ledger.notes import Checkpoint
 from authz.ledger.trust import Trust
 
@@ -41,8 +43,13 @@ class Named(Struct, frozen=True):
     data: bytes
 
 
-def verify(proof: Named, entry: Named, trust: Trust, given: Given) -> Verified:
-    """Raises IntegrityViolation naming the file that does not hold, and the entry's number if it is that."""
+def verify(
+    proof: Named, entry: Named, trust: Trust, given: Given, certificate: Named | None = None
+) -> Verified:
+    """Raises IntegrityViolation naming the file that does not hold, and the entry's number if it is that.
+
+    `certificate` (PEM) is of a record key for which a pinned root has to vouch.
+    """
     if given.faults:
         raise IntegrityViolation(given.faults[0].what, file=given.faults[0].file)
     try:
@@ -54,16 +61,26 @@ def verify(proof: Named, entry: Named, trust: Trust, given: Given) -> Verified:
         _check_none(revocation.signed(trust, given, checkpoint.log, checkpoint.size, signers))
     except ValueError as error:
         raise IntegrityViolation(str(error), file=proof.name) from None
+    certified = _certified(certificate, trust, checkpoint.log) if certificate else None
     data = entry.data.removesuffix(b"\n")  # as it stands in a ledger
     try:
         found.check(data)
         members = form.read(data, checkpoint.log, found.index, None)
-        kid = Attestations(trust.record_keys).check(data, members)
-        _check_none(revocation.recorded(trust, given, checkpoint.log, found.index, kid))
+        attestations = Attestations(trust.record_keys, [certified] if certified else [])
+        kid = attestations.check(data, members)
+        issuer = attestations.issuers.get(kid, "")
+        _check_none(revocation.recorded(trust, given, checkpoint.log, found.index, kid, issuer))
     except ValueError as error:
         raise IntegrityViolation(str(error), file=entry.name, seq=found.index) from None
     leaf = merkle.leaf_hash(data).hex()
     return Verified(checkpoint.log, found.index, leaf, kid, checkpoint.size, cosigned_at)
+
+
+def _certified(certificate: Named, trust: Trust, log: str) -> Certified:
+    try:
+        return certificates.check(certificates.from_pem(certificate.data), trust.record_roots, log)
+    except ValueError as error:
+        raise IntegrityViolation(str(error), file=certificate.name) from None
 
 
 def _cosigned_at(checkpoint: Checkpoint, trust: Trust) -> int:

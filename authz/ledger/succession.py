@@ -32,11 +32,13 @@ class HandOver(Struct, frozen=True):
     previous_key_id: str
 
 
-def say(public: bytes, previous: bytes, log: str, size: int, tail_hash: str, who: str) -> dict[str, Any]:
+def say(
+    public: bytes, previous: bytes, log: str, size: int, tail_hash: str, who: str, certificate: str = ""
+) -> dict[str, Any]:
     """The members of the entry number `size` of `log`, after the one with `tail_hash`, in which the key
-    `previous` hands over to `public`.
+    `previous` hands over to `public`, which may have a `certificate`.
     """
-    return {
+    said = {
         "action": "rotate",
         "purpose": "record",
         "jwk": keys.jwk(public),
@@ -47,6 +49,7 @@ def say(public: bytes, previous: bytes, log: str, size: int, tail_hash: str, who
         "tail_hash": tail_hash,
         "who": who,
     }
+    return said | ({"certificate": certificate} if certificate else {})
 
 
 def read(members: dict[str, Any]) -> HandOver | None:

@@ -2,13 +2,14 @@
 
     {"log_keys": {"<deployment>/<worker>/": JWK or [JWK, ...], ...}, "record_keys": [JWK, ...],
      "witnesses": ["witness w1 <vkey>", ..., "quorum w1"], "tsa_roots": [PEM, ...],
-     "revoked": {"<RFC 7638 thumbprint>": "2026-01-01T00:00:00.000000Z", ...}}
+     "record_roots": [PEM, ...], "revoked": {"<RFC 7638 thumbprint>": "2026-01-01T00:00:00.000000Z", ...}}
 
 Every epoch is a log of its own name, so a log key is pinned for the part before the epoch; the longest prefix
-counts; it has several keys once one has taken over from another. `witnesses` are the lines of a policy
-(`quorum.py`), `tsa_roots` the certificates of who vouches for time-stamping authorities: without them no date
-counts. What a `revoked` key signed is believed only where an outside anchor dates it before that time.
-Parsing is strict: a verifier that believes less, or more, than was meant says what it could not read.
+counts; it has several keys once one has taken over from another. `record_roots` are the certificates of who
+vouches for record keys (`certificates.py`), `witnesses` the lines of a policy (`quorum.py`), `tsa_roots` the
+certificates of who vouches for time-stamping authorities: without them no date counts. What a `revoked` key
+signed is believed only where an outside anchor dates it before that time. Parsing is strict: a verifier that
+believes less, or more, than was meant says what it could not read.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -25,12 +26,12 @@ from cryptography import x509
 from msgspec import Struct
 
 from authz.errors import ConfigError
-from authz.ledger import keys, quorum, timestamps
+from authz.ledger import certificates, keys, quorum, timestamps
 from authz.ledger.members import is_time
 from authz.ledger.quorum import Policy
 
 MAX_TRUST: Final = 1 << 20  # bytes
-MEMBERS: Final = frozenset(("log_keys", "record_keys", "witnesses", "tsa_roots", "revoked"))
+MEMBERS: Final = frozenset(("log_keys", "record_keys", "witnesses", "tsa_roots", "record_roots", "revoked"))
 LATER: Final = frozenset(("package_keys",))  # named by the format, not used yet
 _THUMBPRINT: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 _PREFIX: Final = re.compile(r"[^\s+]{1,511}/")
@@ -45,6 +46,7 @@ class Trust(Struct, frozen=True):
     witnesses: Policy | None = None
     tsa_roots: tuple[x509.Certificate, ...] = ()
     revoked: dict[str, str] = {}
+    record_roots: tuple[x509.Certificate, ...] = ()
 
     def revoked_at(self, kid: str) -> float | None:
         """Unix seconds before which an anchor has to date what the key with this thumbprint signed."""
@@ -93,8 +95,9 @@ def parse(data: bytes, name: str = "trust.json") -> Trust:
         tuple(_public(jwk, name, f"record_keys[{place}]") for place, jwk in enumerate(record_keys)),
         tuple(sorted(unused)),
         _witnesses(tree, name),
-        _tsa_roots(tree, name),
+        _roots(tree, name, "tsa_roots", timestamps.read_roots),
         _revoked(tree, name),
+        _roots(tree, name, "record_roots", certificates.read_roots),
     )
 
 
@@ -105,6 +108,7 @@ def export(
     witnesses: Policy | None = None,
     tsa_roots: Iterable[x509.Certificate] = (),
     revoked: Mapping[str, str] | None = None,
+    record_roots: Iterable[x509.Certificate] = (),
 ) -> bytes:
     """The file that pins these public keys. Raises ConfigError for what `parse` would refuse."""
     tree: dict[str, Any] = {
@@ -113,8 +117,9 @@ def export(
     }
     if witnesses:
         tree["witnesses"] = witnesses.lines()
-    if roots := [timestamps.print_root(root) for root in tsa_roots]:
-        tree["tsa_roots"] = roots
+    for member, roots in (("tsa_roots", tsa_roots), ("record_roots", record_roots)):
+        if printed := [timestamps.print_root(root) for root in roots]:
+            tree[member] = printed
     if revoked:
         tree["revoked"] = dict(revoked)
     data = json.dumps(tree, indent=1, sort_keys=True).encode() + b"\n"
@@ -131,13 +136,15 @@ def _witnesses(tree: dict[str, Any], name: str) -> Policy | None:
         _refuse(name, f"witnesses: {error}")
 
 
-def _tsa_roots(tree: dict[str, Any], name: str) -> tuple[x509.Certificate, ...]:
-    if "tsa_roots" not in tree:
+def _roots(
+    tree: dict[str, Any], name: str, member: str, read: Callable[[bytes], tuple[x509.Certificate, ...]]
+) -> tuple[x509.Certificate, ...]:
+    if member not in tree:
         return ()
     try:
-        return timestamps.read_roots("\n".join(_texts(tree["tsa_roots"])).encode())
+        return read("\n".join(_texts(tree[member])).encode())
     except ValueError as error:
-        _refuse(name, f"tsa_roots: {error}")
+        _refuse(name, f"{member}: {error}")
 
 
 def _revoked(tree: dict[str, Any], name: str) -> dict[str, str]:

@@ -24,11 +24,14 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Final
 
+from cryptography.hazmat.primitives.serialization import Encoding
+
 from authz.errors import IntegrityViolation
-from authz.ledger import files, merkle, notes, segment
+from authz.ledger import files, merkle, notes, segment, vouching
 from authz.ledger import sealed as sealed_logs
 from authz.ledger.anchors import Given
 from authz.ledger.bound import bound
+from authz.ledger.certificates import Certified
 from authz.ledger.disclosures.vault import Vault
 from authz.ledger.epochs import Epochs, Opening, read_opening
 from authz.ledger.journal import SEGMENT_ENTRIES
@@ -123,6 +126,8 @@ def _tasks(
     sizes = given.sizes(plan.log) | ({plan.checkpoint.size} if plan.checkpoint else set())
     sizes.update(epochs.cuts(plan.log))
     last = len(plan.listing.files) - 1
+    certified = _certified(plan, trust if level == 3 else None)
+    roots = b"".join(root.public_bytes(Encoding.PEM) for root in trust.record_roots) if level == 3 else b""
     return [
         segment.Task(
             file,
@@ -131,12 +136,23 @@ def _tasks(
             plan.log,
             level,
             trust.record_keys if level == 3 else (),
+            certified,
+            roots,
             tuple(size for size in sizes if size > number * SEGMENT_ENTRIES),
             disclosures=True,
             vault=vault,
         )
         for number, file in enumerate(plan.listing.files)
     ]
+
+
+def _certified(plan: Plan, trust: Trust | None) -> tuple[Certified, ...]:
+    """The keys that this log's segments but the last bring certificates for. A living log only adds to that
+    one, and its walk learns what it brings.
+    """
+    if trust is None or len(plan.listing.files) < 2:
+        return ()
+    return tuple(vouching.find(plan.listing.files[:-1], trust.record_roots, plan.log))
 
 
 def _walks(tasks: list[segment.Task], processes: int) -> Iterator[segment.Walked]:
@@ -182,6 +198,7 @@ def _add(whole: Whole, walked: segment.Walked) -> None:
     whole.tip = walked.tip or whole.tip
     whole.closed = whole.closed or walked.closed
     whole.torn_bytes = walked.torn_bytes
+    whole.issuers |= walked.issuers
     whole.gaps = (whole.gaps + walked.gaps)[: segment.MAX_GAPS]
     whole.gap_count += walked.gap_count
     whole.fault = walked.fault

@@ -121,7 +121,7 @@ class LedgerWriter:
     def healthy(self) -> bool:
         """Whether a decision can be expected to get down."""
         full = self._room is not None and self._room <= RESERVED
-        return not (self._refusing or self._write_fault or full)
+        return self._chain.certified and not (self._refusing or self._write_fault or full)
 
     @property
     def write_failed(self) -> bool:
@@ -192,15 +192,23 @@ class LedgerWriter:
         self._pulse.stop()
         try:
             if not self._refusing:
-                self._lateness.end()
-                closing = self.append("close", {"size": self.seq}, synced=True)
-                self._refusing = "the ledger is closed"
-                await asyncio.wait([closing], timeout=wait_s)
+                await self._say_close(wait_s)
             await self._end_sync(wait_s)
         finally:
             self._waiters.stop()
             self._waiters.fail_all("the ledger is closed")
             self._release()
+
+    async def _say_close(self, wait_s: float) -> None:
+        self._lateness.end()
+        try:
+            closing = self.append("close", {"size": self.seq}, synced=True)
+        except EvidenceUnavailable as error:  # the next start finds a log that was not closed, and says so
+            log.error("ledger_not_closed", log=self.log, why=str(error))  # noqa: TRY400 - why is in the text
+            return
+        finally:
+            self._refusing = "the ledger is closed"
+        await asyncio.wait([closing], timeout=wait_s)
 
     async def _end_sync(self, wait_s: float) -> None:
         for timer in (self._sync_timer, self._note_timer):

@@ -8,14 +8,16 @@ import stat
 from pathlib import Path
 
 import pytest
+import yaml
 from click.testing import Result
 from typer.testing import CliRunner
 
 from authz.cli.keys import app
-from authz.ledger import keys, trust
+from authz.ledger import certificates, keys, trust
 from authz.ledger.keyring import Keyring
 from authz.ledger.outbox import Outbox
 from tests import ledgers
+from tests.hsm import Token
 
 
 def aegis(*arguments: object) -> Result:
@@ -169,3 +171,35 @@ def test_a_key_in_use_or_unknown_is_not_revoked(tmp_path: Path) -> None:
     result = aegis("revoke", "nobody", "--why", "x", "--state", tmp_path)
     assert result.exit_code == 2
     assert "nobody: no such key" in result.stderr
+
+
+# -- a root in a token
+
+
+def test_with_a_root_verifiers_pin_it_and_no_record_key(tmp_path: Path) -> None:
+    hsm = Token(tmp_path / "hsm")
+    config = tmp_path / "aegis.yaml"
+    root = {"module": str(hsm.module), "token": hsm.label, "pin_file": str(hsm.pin)}
+    config.write_text(yaml.safe_dump({"state": str(tmp_path / "var"), "root": root}))
+    made = aegis("root", "--config", config)
+    assert made.exit_code == 0, made.output
+    assert f"{tmp_path}/var/keys/root.pem: made" in made.stdout
+    assert f"{tmp_path}/var/keys/root.pem: kept" in aegis("root", "--config", config).stdout
+    for command in (["generate"], ["rotate", "record"]):
+        result = aegis(*command, "--config", config)
+        assert result.exit_code == 0, result.output
+    keys_made = Keyring(tmp_path / "var" / "keys" / "record.key").listed()
+    assert len(keys_made) == 2
+    assert all(key.certificate for key in keys_made)
+    pinned = trust.parse(aegis("export-trust", "--config", config).stdout.encode())
+    assert pinned.record_keys == ()
+    (certificate,) = pinned.record_roots
+    assert f"root key {certificates.thumbprint(certificate)}" in made.stdout
+    for key in keys_made:
+        certificates.check(key.certificate, [certificate], "aegis.local/worker-0/e")
+
+
+def test_without_a_root_there_is_none_to_make(tmp_path: Path) -> None:
+    result = aegis("root", "--state", tmp_path)
+    assert result.exit_code == 2
+    assert "root.module: not set" in result.stderr

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from authz.cli import ledger
 from authz.ledger import trust
 from tests import ledgers
+from tests.certifying import Root
 
 app = typer.Typer(pretty_exceptions_enable=False)
 app.command()(ledger.verify)
@@ -276,3 +277,29 @@ def test_nor_can_the_name_of_a_file_or_of_what_was_asked_for(state: Path) -> Non
     assert faulty.exit_code == 1
     for result in (verified, as_json, asked, faulty):
         assert "\x1b" not in result.output
+
+
+def test_a_record_by_a_certified_key_is_shown_as_verified(tmp_path: Path) -> None:
+    root = Root()
+    opening = {"record_keys": [ledgers.SIGNER.public_jwk], "certificate": root.certify(ledgers.SIGNER.public)}
+    ledgers.write(tmp_path / "ledger", ledgers.story(5, opening=opening))
+    (tmp_path / "trust.json").write_bytes(
+        trust.export(ledgers.TRUST.log_keys, [], record_roots=[root.certificate])
+    )
+    shown = aegis("show", 3, "--ledger", tmp_path / "ledger")
+    assert shown.exit_code == 0
+    assert f"verified: by the pinned key {ledgers.SIGNER.kid}" in shown.stdout
+    other = trust.export(ledgers.TRUST.log_keys, [], record_roots=[Root().certificate])
+    (tmp_path / "trust.json").write_bytes(other)
+    assert aegis("show", 3, "--ledger", tmp_path / "ledger").exit_code == 1
+
+
+def test_a_record_by_a_revoked_key_is_not_shown_as_verified(tmp_path: Path) -> None:
+    ledgers.write(tmp_path / "ledger", 5)
+    revoked = {ledgers.SIGNER.kid: "2026-01-01T00:00:00.000000Z"}
+    (tmp_path / "trust.json").write_bytes(
+        trust.export(ledgers.TRUST.log_keys, ledgers.TRUST.record_keys, revoked=revoked)
+    )
+    shown = aegis("show", 3, "--ledger", tmp_path / "ledger")
+    assert shown.exit_code == 1
+    assert "revoked from 2026-01-01T00:00:00.000000Z on" in shown.stdout

@@ -10,9 +10,10 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from authz.cli import proof
-from authz.ledger import keys, notes, proofs, trust
+from authz.ledger import certificates, keys, notes, proofs, trust
 from authz.ledger.signer import Signer
 from tests import ledgers
+from tests.certifying import Root
 
 LOG = f"{ledgers.WORKER}/{ledgers.EPOCH}"
 
@@ -201,3 +202,24 @@ def test_a_file_that_is_not_there_is_named(state: Path, missing: str) -> None:
     result = verify(state)
     assert result.exit_code == 2
     assert f"{missing}: No such file" in result.output
+
+
+def test_a_record_by_a_certified_key_brings_its_certificate(state: Path) -> None:
+    """Trust pins a root alone; the file beside the proof says that it vouches for the key."""
+    root, other = Root(), Root()
+    opening = {"record_keys": [ledgers.SIGNER.public_jwk], "certificate": root.certify(ledgers.SIGNER.public)}
+    ledgers.write(state / "ledger", ledgers.story(30, opening=opening))
+    (state / "trust.json").write_bytes(
+        trust.export(ledgers.TRUST.log_keys, [], record_roots=[root.certificate])
+    )
+    made = make(state, 17)
+    assert made.output.splitlines()[2:] == [str(state / "given" / "17.pem")]
+    assert verify(state).exit_code == 0
+    assert f"attested by   {ledgers.SIGNER.kid}" in verify(state).output
+    certificate = state / "given" / "17.pem"
+    certificate.write_bytes(certificates.to_pem(other.certify(ledgers.SIGNER.public)))
+    refused = verify(state)
+    assert refused.exit_code == 1
+    assert f"{certificate}: certificate: by a root that is not in trust" in refused.output
+    certificate.unlink()
+    assert "attestation: by a key that is not in trust" in verify(state).output

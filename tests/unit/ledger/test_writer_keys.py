@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from authz.errors import EvidenceUnavailable
 from authz.ledger import keys
+from authz.ledger.keyring import Listed
+from authz.ledger.trust import Trust
 from authz.ledger.writer import LedgerWriter
 from tests import ledgers
+from tests.certifying import Root
 from tests.unit.ledger.disks import FailingDisk
 from tests.workers import Worker, decision
+
+ROOT = Root()
 
 
 async def recorded(ledger: LedgerWriter, *numbers: int) -> None:
@@ -122,12 +128,12 @@ async def test_a_worker_that_was_killed_before_it_handed_over_does_so_first(work
     assert [entry["kind"] for entry in entries] == [
         "open",
         "decision",
-        "recovery",
         "key",
+        "recovery",
         "decision",
         "close",
     ]
-    assert [by(entry) for entry in entries[2:5]] == [ledgers.SIGNER.kid, ledgers.SIGNER.kid, new.kid]
+    assert [by(entry) for entry in entries[2:5]] == [ledgers.SIGNER.kid, new.kid, new.kid]
 
 
 async def test_a_worker_that_was_killed_after_it_handed_over_goes_on(worker: Worker) -> None:
@@ -201,4 +207,86 @@ async def test_the_old_key_is_not_taken_back_by_what_lies_in_its_file(worker: Wo
     report = ledgers.check(worker.root, pinned=worker.trust())
     assert "which was followed by another one at" in str(report.first_fault)
     assert keys.thumbprint(ledgers.SIGNER.public) in str(report.first_fault)
+    worker.judged = True
+
+
+# -- certificates
+
+
+def certify(worker: Worker, until: datetime, root: Root = ROOT) -> Listed:
+    """Put a certified key into use."""
+    return worker.rotate("record", certify=lambda public: root.vouch(public, until=until))
+
+
+async def test_a_certified_key_s_entries_bring_their_certificate(worker: Worker) -> None:
+    key = certify(worker, datetime(2027, 1, 1, tzinfo=UTC) + timedelta(days=3000))
+    async with worker.running() as ledger:
+        await recorded(ledger, 1)
+    (entries,) = worker.check()
+    assert entries[0]["certificate"] == key.certificate
+    pinned = Trust(worker.trust().log_keys, (), record_roots=(ROOT.certificate,))
+    report = ledgers.check(worker.root, pinned=pinned)
+    assert report.verified, report.first_fault
+
+
+class Clock:
+    """Wall time that a test moves."""
+
+    def __init__(self, now: datetime) -> None:
+        self.now = now
+
+    def __call__(self) -> int:
+        return int(self.now.timestamp() * 1e6) * 1000
+
+
+NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
+
+
+async def test_nothing_is_recorded_once_the_certificate_has_really_ended(worker: Worker) -> None:
+    certify(worker, NOON + timedelta(hours=1))
+    clock = Clock(NOON)
+    async with worker.running(clock_ns=clock) as ledger:
+        clock.now = NOON + timedelta(hours=1)
+        await recorded(ledger, 1)
+        assert ledger.healthy
+        clock.now += timedelta(microseconds=1)
+        assert not ledger.healthy
+        with pytest.raises(EvidenceUnavailable, match=r"holds from .* to 2026-06-01T13:00:00\.000000Z"):
+            ledger.append("decision", decision(2))
+        new = certify(worker, NOON + timedelta(hours=9))
+        ledger.follow_key()
+        await recorded(ledger, 3)
+        assert ledger.healthy
+    (entries,) = worker.check()
+    assert [entry["kind"] for entry in entries] == ["open", "decision", "key", "decision", "close"]
+    assert by(entries[-1]) == new.kid
+    pinned = Trust(worker.trust().log_keys, (), record_roots=(ROOT.certificate,))
+    report = ledgers.check(worker.root, pinned=pinned)
+    assert report.verified, report.first_fault
+
+
+async def test_a_ledger_that_cannot_attest_its_end_is_left_and_said(worker: Worker) -> None:
+    certify(worker, NOON + timedelta(hours=1))
+    clock = Clock(NOON)
+    async with worker.running(clock_ns=clock) as ledger:
+        await recorded(ledger, 1)
+        clock.now += timedelta(hours=2)
+    certify(worker, NOON + timedelta(hours=9))
+    async with worker.running(clock_ns=clock):
+        pass
+    (entries,) = worker.check()
+    assert [entry["kind"] for entry in entries] == ["open", "decision", "key", "recovery", "close"]
+
+
+async def test_a_start_with_a_certificate_that_ended_says_who_renews_it(worker: Worker) -> None:
+    certify(worker, NOON)
+    with pytest.raises(EvidenceUnavailable, match="the follower renews it"):
+        worker.open(clock_ns=Clock(NOON + timedelta(hours=1)))
+    worker.judged = True
+
+
+async def test_a_worker_whose_clock_is_behind_the_certificate_does_not_record(worker: Worker) -> None:
+    certify(worker, NOON)
+    with pytest.raises(EvidenceUnavailable, match="the certificate of record key"):
+        worker.open(clock_ns=Clock(datetime(2020, 1, 1, tzinfo=UTC)))
     worker.judged = True
