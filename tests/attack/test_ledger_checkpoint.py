@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,35 @@ def at_every_level(epoch: Path, words: str) -> None:
 
 def root(epoch: Path, size: int) -> bytes:
     return merkle.root([merkle.leaf_hash(entry) for entry in ledgers.read(epoch)[:size]])
+
+
+def _spare_bits(note: bytes) -> bytes:
+    """The unused bits of the root's last base64 character are not zero: 32 bytes leave two of them."""
+    end = note.index(b"=\n\n")
+    alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+    other = alphabet[alphabet.index(note[end - 1 : end]) + 1]
+    return note[: end - 1] + bytes([other]) + note[end:]
+
+
+FORM = "checkpoint: not an origin and a decimal size"
+OWN_BENT: dict[str, tuple[Callable[[bytes], bytes], str]] = {
+    "CRLF": (lambda note: note.replace(b"\n", b"\r\n"), "note: no blank line"),
+    "CR after the size": (lambda note: note.replace(b"\n5\n", b"\n5\r\n"), FORM),
+    "leading zero": (lambda note: note.replace(b"\n5\n", b"\n05\n"), FORM),
+    "missing newline": (lambda note: note[:-1], "note: no blank line, or the last line is not ended"),
+    "base64 with spare bits": (_spare_bits, "note: base64 that is not canonical"),
+    "base64 without padding": (lambda note: note.replace(b"=\n\n", b"\n\n"), "note: not base64"),
+}
+
+
+@pytest.mark.parametrize("bent", OWN_BENT)
+def test_its_own_checkpoint_in_other_bytes_is_named(epoch: Path, bent: str) -> None:
+    """It says the same and the signature in it is right: only the form is another one."""
+    change, words = OWN_BENT[bent]
+    note = (epoch / "checkpoint").read_bytes()
+    put(epoch, change(note))
+    assert change(note) != note
+    at_every_level(epoch, words)
 
 
 @pytest.mark.parametrize("bent", BENT)
@@ -77,6 +107,15 @@ def test_seventeen_lines_are_read_and_ours_among_them_is_found(epoch: Path) -> N
     head, blank, own = note.partition(b"\n\n")
     put(epoch, head + blank + strangers + own)
     assert ledgers.check(epoch).verified
+
+
+def test_seventeen_lines_without_ours_are_not_enough(epoch: Path) -> None:
+    """The same, but the line that was ours is a stranger's: nothing is passed over for being long."""
+    head, blank, _ = (epoch / "checkpoint").read_bytes().partition(b"\n\n")
+    line = base64.b64encode(b"abcd" + bytes(72)).decode()
+    strangers = "".join(f"— w{number}.example/w {line}\n" for number in range(17)).encode()
+    put(epoch, head + blank + strangers)
+    at_every_level(epoch, "not signed by the pinned key")
 
 
 def test_a_wrong_signature_beside_the_right_one_is_not_passed_over(epoch: Path) -> None:

@@ -50,7 +50,11 @@ def test_entries_have_one_order_and_the_first_that_is_out_of_it_is_named(
     first = next(seq for seq, entry in enumerate(ledgers.read(epoch)) if entry != [*stored, b""][seq])
     for level in (2, 3):
         fault = ledgers.found(tmp_path, level)
-        assert (fault.line, fault.seq) == (first + 1, first)
+        assert (fault.file, fault.line, fault.seq) == (
+            str(epoch / "entries" / "00000000.jsonl"),
+            first + 1,
+            first,
+        )
     assert ledgers.found(tmp_path, 1)
 
 
@@ -65,7 +69,10 @@ def test_an_entry_of_another_log_is_not_of_this_one(tmp_path: Path) -> None:
     other = ledgers.write(tmp_path / "other", 3, epoch=ledgers.LATER_EPOCH)
     epoch = ledgers.write(tmp_path / "mine", 3)
     ledgers.edit(epoch, lambda entries: entries.__setitem__(2, ledgers.read(other)[2]))
-    assert ledgers.found(tmp_path / "mine").what == "log: not the name of this log"
+    for level in (2, 3):
+        fault = ledgers.found(tmp_path / "mine", level)
+        assert fault.what == "log: not the name of this log"
+        assert (fault.file, fault.line, fault.seq) == (str(epoch / "entries" / "00000000.jsonl"), 3, 2)
 
 
 def test_a_log_does_not_verify_under_another_name(tmp_path: Path) -> None:
