@@ -26,6 +26,7 @@ from authz.errors import EvidenceUnavailable, IntegrityViolation, KeyUnusable
 from authz.followers.own_keys import OwnKeys
 from authz.followers.places import Place, checkpoint_of, find, last_entry
 from authz.followers.tail import SyncFailed, Tail
+from authz.followers.tile_writer import TileWriter
 from authz.ledger import files, notes
 from authz.ledger.checkpoints import CheckpointStore
 from authz.ledger.epochs import read_opening
@@ -200,7 +201,11 @@ class _Epoch:
         self.stored = stored[0] if stored else 0
         self.noted = note[0] if note else 0
         self.tail = Tail(
-            place.directory, place.log, [seal for seal in (stored, note) if seal], believed=believed
+            place.directory,
+            place.log,
+            [seal for seal in (stored, note) if seal],
+            believed=believed,
+            tiles=TileWriter(place.directory),
         )
 
     @property

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from authz.errors import IntegrityViolation
+from authz.followers.tile_writer import TileWriter
 from authz.ledger import form, keys, merkle
 from authz.ledger.journal import SEGMENT_ENTRIES, segment_name
 from authz.ledger.succession import InUse
@@ -29,7 +30,7 @@ class SyncFailed(OSError):
 class Tail:
     """`size` entries taken so far, `tree` over them. Holds the current segment open until `close`: only a
     descriptor from before an error sees it when it syncs. `believed`: whether a public key is one of the
-    record keys of this deployment.
+    record keys of this deployment. `tiles` gets every leaf hash.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Tail:
         signed: Iterable[tuple[int, bytes]] = (),
         *,
         believed: Callable[[bytes], bool],
+        tiles: TileWriter | None = None,
     ) -> None:
         self.log, self.closed = log, False
         self._entries = directory / "entries"
@@ -49,7 +51,7 @@ class Tail:
         self._trusted = max(self._signed, default=0)
         self.tree = merkle.CompactRange()
         self._previous = merkle.EMPTY_HASH_HEX
-        self._in_use, self._believed = InUse(), believed
+        self._in_use, self._believed, self._tiles = InUse(), believed, tiles
         self._last: tuple[bytes, dict[str, Any]] | None = None  # to be attested: entry and members
         self._fd = -1
         self._number = 0  # of the current segment
@@ -72,6 +74,8 @@ class Tail:
                 self._take_all()
             except ValueError as error:
                 self._violated(str(error))
+        if self._tiles:
+            self._tiles.flush()
 
     def check_signed(self) -> None:
         """Raises IntegrityViolation if more was signed than is there."""
@@ -179,6 +183,8 @@ class Tail:
         leaf = merkle.leaf_hash(entry)
         self._previous = leaf.hex()
         self.tree.append(leaf)
+        if self._tiles:
+            self._tiles.append(leaf)
         if self.size in self._signed and self._signed[self.size] != self.tree.root():
             self._violated(f"the root over {self.size} entries is not the one that was signed")
 

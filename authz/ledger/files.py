@@ -30,6 +30,7 @@ MAX_STRANGERS: Final = 32  # names in a log's directory that are said one by one
 # What a log's directory may hold besides other directories; the last one is there while a checkpoint is made.
 _OWN: Final = frozenset(("entries", "tile", "checkpoint", "disclosures", "failed", ".checkpoint.new"))
 _SEGMENT: Final = re.compile(r"[0-9]{8}\.jsonl")
+BLOCK: Final = 1 << 17  # bytes of whole lines, and one more line
 MAX_LINE: Final = MAX_ENTRY + 1  # bytes, with the newline; a longer line is read so far and lacks it
 
 
@@ -127,3 +128,20 @@ def open_regular(file: Path) -> BinaryIO:
 def lines(stream: BinaryIO) -> Iterator[bytes]:
     """Lines with their newline; a last one may lack it, and a longer one comes cut to MAX_LINE bytes."""
     return iter(partial(stream.readline, MAX_LINE), b"")
+
+
+def blocks(stream: BinaryIO) -> Iterator[bytes]:
+    """Whole lines, many at a time. A last block without a newline at its end is what is left: an incomplete
+    line, or the beginning of one that is longer than MAX_LINE bytes.
+    """
+    rest = b""
+    while data := stream.read(BLOCK):
+        data = rest + data
+        end = data.rfind(b"\n") + 1
+        if end:
+            yield data[:end]
+        rest = data[end:]
+        if len(rest) > MAX_LINE:
+            break
+    if rest:
+        yield rest[:MAX_LINE]

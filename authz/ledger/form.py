@@ -66,13 +66,13 @@ def _check_link(found: Any, previous: str | None) -> None:
 
 
 @lru_cache(maxsize=64)
-def _kinds(log: str) -> frozenset[str]:
+def kinds(log: str) -> frozenset[str]:
     """What may stand in `log`."""
     return _CONTROLS if log.split("/")[1:2] == [control.WORKER] else _WORKERS
 
 
 def _check_kind(found: Any, log: str, seq: int) -> None:
-    if type(found) is not str or found not in _kinds(log):
+    if type(found) is not str or found not in kinds(log):
         raise ValueError("kind: none that an entry of this log can have")
     if (found == "open") != (seq == 0):
         raise ValueError("kind: `open` is the first entry of a log, and no other is")

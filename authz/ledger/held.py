@@ -79,7 +79,7 @@ def _walk(directory: Path, log: str, seals: list[Seal], trusted: int) -> tuple[H
         task = segment.Task(file, first, last, log, level, cuts=cuts)
         with files.open_regular(file) as stream:
             _only_from_disk(stream)
-            walked = segment.walk_stream(task, stream, held.in_use.see)
+            walked = segment.walk_stream(task, stream, held.in_use)
         if walked.previous not in ("", held.tip):
             held.fault = Fault("previous_entry_hash: not the hash of the entry before", str(file), 1, first)
             break

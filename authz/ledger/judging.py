@@ -54,6 +54,8 @@ class Whole(Struct):
     fault: Fault | None = None
     disclosed: Disclosed = field(default_factory=Disclosed)
     unfit: Fault | None = None
+    odd_tile: Fault | None = None
+    segments: list[bytes] = []  # the roots of full ones
 
     @property
     def extent(self) -> Extent:
@@ -111,6 +113,7 @@ def judge(
         or _against_directory(plan)
         or _torn(plan, whole, epochs)
         or whole.unfit
+        or whole.odd_tile
     )
     unchecked = _unchecked(plan)
     if level > 1:
@@ -210,7 +213,7 @@ def _unchecked(plan: Plan) -> list[str]:
     found = [f"entries/{name}" for name in plan.listing.others]
     found += [f"{name}: no part of this log" for name in files.strangers(plan.place.path)]
     if (plan.place.path / "tile").exists():
-        found.append("tile/: hash tiles")
+        found.append("tile/: what is no tile of these entries")
     if plan.checkpoint and len(plan.checkpoint.signatures) > 1:
         found.append(f"{len(plan.checkpoint.signatures) - 1} more signatures under the checkpoint")
     return found

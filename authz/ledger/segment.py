@@ -7,22 +7,22 @@ segments together compares `previous` with the tip of the one before.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from msgspec import Struct, field
 
 from authz import canonical
-from authz.ledger import certificates, files, form, merkle
+from authz.ledger import certificates, files, form, merkle, runs, stored_tiles
 from authz.ledger.attestation import Attestations
 from authz.ledger.certificates import Certified
 from authz.ledger.disclosures.fit import Fitting
 from authz.ledger.disclosures.vault import Vault
 from authz.ledger.journal import SEGMENT_ENTRIES
 from authz.ledger.report import Disclosed, Fault, Gap
-from authz.ledger.succession import Succession
+from authz.ledger.succession import InUse, Succession
+from authz.ledger.tiles import HEIGHT, WIDTH
 
 MAX_GAPS: Final = 100  # named in a report; the rest is counted
 
@@ -46,6 +46,7 @@ class Task(Struct, frozen=True):
     cuts: tuple[int, ...] = ()
     disclosures: bool = False  # from level 2 on, also whether those beside it fit
     vault: Vault | None = None  # with it, sealed ones are opened
+    tiles: bool = False  # also whether stored tiles are those of these entries
 
 
 class Walked(Struct):
@@ -66,6 +67,7 @@ class Walked(Struct):
     fault: Fault | None = None
     disclosed: Disclosed = field(default_factory=Disclosed)
     unfit: Fault | None = None  # the first of the disclosures
+    odd_tile: Fault | None = None  # the first stored tile that is not of these entries
 
     @property
     def entries(self) -> int:
@@ -78,56 +80,145 @@ def walk(task: Task) -> Walked:
         return walk_stream(task, stream)
 
 
-def walk_stream(task: Task, stream: BinaryIO, see: Callable[[bytes], None] | None = None) -> Walked:
-    """`walk` over an open file; `see` is shown every entry in order, and may raise ValueError for it."""
-    walked = Walked(merkle.CompactRange())
+def walk_stream(task: Task, stream: BinaryIO, in_use: InUse | None = None) -> Walked:
+    """`walk` over an open file; `in_use` is shown every entry in order, and may raise ValueError for it."""
+    walk = _Walk(task, in_use)
     try:
-        _walk(task, stream, walked, see)
+        walk.through(stream)
     except ValueError as error:
-        seq = task.first + walked.entries
-        walked.fault = Fault(str(error), str(task.file), walked.entries + 1, seq)
-    return walked
+        return walk.done(str(error))
+    return walk.done("")
 
 
-def _walk(task: Task, stream: BinaryIO, walked: Walked, see: Callable[[bytes], None] | None) -> None:
-    """Raises ValueError at the first fault, which is then the line after the good entries."""
-    attestations = Attestations(task.record_keys, task.certified) if task.level == 3 else None
-    roots = certificates.read_roots(task.roots) if task.roots else ()
-    fitting = _fitting(task)
-    tree, cuts = walked.tree, {cut - task.first for cut in task.cuts}
-    previous: str | None = None
-    for line in files.lines(stream):
-        if line[-1:] != b"\n":
-            _take_torn(task, line, walked)
-            return
-        if tree.size == SEGMENT_ENTRIES:
-            raise ValueError(f"more than {SEGMENT_ENTRIES} entries in a segment")
-        entry = line[:-1]
+class _Walk:
+    """The entries taken so far, by their leaf hashes, and what was noted of them."""
+
+    def __init__(self, task: Task, in_use: InUse | None) -> None:
+        self._task, self._in_use = task, in_use
+        self._leaves: list[bytes] = []
+        self._walked = Walked(merkle.CompactRange())
+        self._attestations = Attestations(task.record_keys, task.certified) if task.level == 3 else None
+        self._roots = certificates.read_roots(task.roots) if task.roots else ()
+        self._fitting = _fitting(task)
+
+    def through(self, stream: BinaryIO) -> None:
+        """Raises ValueError at the first fault, which is then the line after the good entries."""
+        for block in files.blocks(stream):
+            if block[-1:] != b"\n":
+                self._take_torn(block)
+                break
+            lines = block.split(b"\n")
+            lines.pop()
+            room = SEGMENT_ENTRIES - len(self._leaves)
+            if not (len(lines) <= room and self._take_run(block, lines)):
+                for line in lines[:room]:
+                    self._take(line)
+                if len(lines) > room:
+                    raise ValueError(f"more than {SEGMENT_ENTRIES} entries in a segment")
+        if self._fitting:
+            self._fitting.end()
+            self._walked.disclosed, self._walked.unfit = self._fitting.found, self._fitting.fault
+        self._check_length()
+
+    def done(self, fault: str) -> Walked:
+        """What was walked, up to the `fault` if there is one."""
+        walked, task = self._walked, self._task
+        rows = _plant(walked, self._leaves, task)
+        if self._leaves:
+            walked.tip = self._leaves[-1].hex()
+        if fault:
+            place = len(self._leaves)
+            walked.fault = Fault(fault, str(task.file), place + 1, task.first + place)
+        elif task.tiles:
+            log = task.file.parent.parent
+            walked.odd_tile = stored_tiles.odd(log, 0, task.first, self._leaves) or stored_tiles.odd(
+                log, 1, task.first // WIDTH, rows
+            )
+        return walked
+
+    def _take_run(self, block: bytes, lines: list[bytes]) -> bool:
+        """Take everyday entries all at once; False, and nothing taken, if they are not surely that."""
+        task, walked = self._task, self._walked
+        if task.level == 3 or walked.closed or max(map(len, lines)) > form.MAX_ENTRY:
+            return False
+        leaves = [sha256(b"\x00" + line).digest() for line in lines]
+        if task.level == 2:
+            seq = task.first + len(self._leaves)
+            entries = runs.read(block, task.log, seq, self._previous, leaves)
+            if entries is None:
+                return False
+            walked.previous = walked.previous or entries[0].previous_entry_hash
+            if self._fitting:
+                self._fitting.run(entries, seq)
+        if self._in_use:
+            self._in_use.see_run(block, lines)
+        self._leaves += leaves
+        return True
+
+    def _take(self, entry: bytes) -> None:
+        task, walked = self._task, self._walked
+        seq = task.first + len(self._leaves)
         if task.level > 1:
             if walked.closed:
                 raise ValueError("an entry after `close`")
-            members = form.read(entry, task.log, task.first + tree.size, previous)
-            if attestations:
-                if roots and members["kind"] in ("open", "key"):
-                    attestations.bring(members, roots)
-                    walked.issuers = attestations.issuers
-                walked.succession.take(attestations.check(entry, members), members)
-            if fitting:
-                fitting.entry(members, task.first + tree.size)
+            members = form.read(entry, task.log, seq, self._previous)
+            if self._attestations:
+                self._attest(self._attestations, entry, members)
+            if self._fitting:
+                self._fitting.entry(members.get("_sd"), seq)
             _note(members, walked)
         elif len(entry) > form.MAX_ENTRY:
             raise ValueError(f"longer than {form.MAX_ENTRY} bytes")
-        if see:
-            see(entry)
-        leaf = hashlib.sha256(b"\x00" + entry)
-        tree.append(leaf.digest())
-        previous = walked.tip = leaf.hexdigest()
-        if tree.size in cuts:
-            walked.at[task.first + tree.size] = tree.copy()
-    if fitting:
-        fitting.end()
-        walked.disclosed, walked.unfit = fitting.found, fitting.fault
-    _check_length(task, walked)
+        if self._in_use:
+            self._in_use.see(entry)
+        self._leaves.append(merkle.leaf_hash(entry))
+
+    def _attest(self, attestations: Attestations, entry: bytes, members: dict[str, Any]) -> None:
+        if self._roots and members["kind"] in ("open", "key"):
+            attestations.bring(members, self._roots)
+            self._walked.issuers = attestations.issuers
+        self._walked.succession.take(attestations.check(entry, members), members)
+
+    @property
+    def _previous(self) -> str | None:
+        """The hash of the last entry; that before the segment is not known."""
+        return self._leaves[-1].hex() if self._leaves else None
+
+    def _take_torn(self, line: bytes) -> None:
+        """An incomplete last line is an unfinished write, if nothing can come after it."""
+        if len(line) > form.MAX_ENTRY:
+            raise ValueError(f"longer than {form.MAX_ENTRY} bytes")
+        self._check_length()
+        if self._walked.closed:
+            raise ValueError("bytes after `close`")
+        if _is_entry(line[:-1]):
+            raise ValueError("another byte stands where the newline of this entry belongs")
+        self._walked.torn_bytes = len(line)
+
+    def _check_length(self) -> None:
+        if not self._task.last and len(self._leaves) < SEGMENT_ENTRIES:
+            raise ValueError(f"the segment ends here, before its {SEGMENT_ENTRIES} entries; others follow it")
+
+
+def _plant(walked: Walked, leaves: list[bytes], task: Task) -> list[bytes]:
+    """The tree over `leaves`, also as it was at each cut; the roots of its tiles."""
+    cuts = sorted(cut - task.first for cut in task.cuts if 0 < cut - task.first <= len(leaves))
+    tree, roots, next_cut = walked.tree, [], 0
+    for start in range(0, len(leaves), WIDTH):
+        tile = leaves[start : start + WIDTH]
+        before = tree.copy()
+        if len(tile) == WIDTH:
+            roots.append(merkle.root(tile))
+            tree.push(roots[-1], HEIGHT)
+        else:
+            tree.extend(tile)
+        for cut in cuts[next_cut:]:
+            if cut > tree.size:
+                break
+            before.extend(leaves[before.size : cut])
+            walked.at[task.first + cut] = before.copy()
+            next_cut += 1
+    return roots
 
 
 def _fitting(task: Task) -> Fitting | None:
@@ -161,25 +252,8 @@ def gap(members: dict[str, Any]) -> Gap:
     )
 
 
-def _take_torn(task: Task, line: bytes, walked: Walked) -> None:
-    """An incomplete last line is an unfinished write, if nothing can come after it."""
-    if len(line) > form.MAX_ENTRY:
-        raise ValueError(f"longer than {form.MAX_ENTRY} bytes")
-    _check_length(task, walked)
-    if walked.closed:
-        raise ValueError("bytes after `close`")
-    if _is_entry(line[:-1]):
-        raise ValueError("another byte stands where the newline of this entry belongs")
-    walked.torn_bytes = len(line)
-
-
 def _is_entry(data: bytes) -> bool:
     try:
         return "attestation_signature" in canonical.parse(data)
     except ValueError:
         return False
-
-
-def _check_length(task: Task, walked: Walked) -> None:
-    if not task.last and walked.entries < SEGMENT_ENTRIES:
-        raise ValueError(f"the segment ends here, before its {SEGMENT_ENTRIES} entries; others follow it")

@@ -149,6 +149,14 @@ class InUse:
             if _MARK in entry:
                 self._change(entry)
 
+    def see_run(self, block: bytes, entries: list[bytes]) -> None:
+        """The next entries, which are the lines of `block`. Raises as `see`."""
+        if not self._begun or _MARK in block:
+            for entry in entries:
+                self.see(entry)
+        else:
+            self.see(entries[-1])
+
     def _open(self, entry: bytes) -> None:
         named = canonical.parse(entry).get("record_keys")
         if isinstance(named, list) and len(named) == 1:

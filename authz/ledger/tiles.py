@@ -67,8 +67,8 @@ def read(log: Path, tile: Tile) -> bytes | None:
     """The stored hashes of `tile` in the log's directory, out of the file of a wider one if need be; None if
     there is none of the right length.
     """
-    for width in _widths(log, tile):
-        data = read_exactly(log, Tile(tile.level, tile.number, width))
+    for wider in stored(log, tile.level, tile.number):
+        data = read_exactly(log, wider) if wider.width >= tile.width else None
         if data is not None:
             return data[: tile.width * HASH_BYTES]
     return None
@@ -86,16 +86,16 @@ def read_exactly(log: Path, tile: Tile) -> bytes | None:
     return data if len(data) == tile.width * HASH_BYTES else None
 
 
-def _widths(log: Path, tile: Tile) -> Iterator[int]:
-    """What files may hold `tile`: the full one, or a part that is wide enough."""
-    yield WIDTH
-    if tile.width < WIDTH:
-        try:
-            names = os.listdir(log / (Tile(tile.level, tile.number).name + ".p"))
-        except OSError:
-            return
-        widths = (int(name) for name in names if _PART.fullmatch(name))
-        yield from sorted(width for width in widths if tile.width <= width < WIDTH)
+def stored(log: Path, level: int, number: int) -> Iterator[Tile]:
+    """The full tile, which may or may not be stored, and the parts of it that are."""
+    yield Tile(level, number)
+    try:
+        names = os.listdir(log / (Tile(level, number).name + ".p"))
+    except OSError:
+        return
+    for name in sorted(names):
+        if _PART.fullmatch(name) and int(name) < WIDTH:
+            yield Tile(level, number, int(name))
 
 
 def hashes(data: bytes) -> list[bytes]:

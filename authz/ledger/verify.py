@@ -27,7 +27,7 @@ from typing import Final
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from authz.errors import IntegrityViolation
-from authz.ledger import files, merkle, notes, segment, vouching
+from authz.ledger import files, merkle, notes, segment, stored_tiles, vouching
 from authz.ledger import sealed as sealed_logs
 from authz.ledger.anchors import Given
 from authz.ledger.bound import bound
@@ -140,6 +140,7 @@ def _tasks(
             roots,
             tuple(size for size in sizes if size > number * SEGMENT_ENTRIES),
             disclosures=True,
+            tiles=True,
             vault=vault,
         )
         for number, file in enumerate(plan.listing.files)
@@ -186,6 +187,7 @@ def _together(plan: Plan, walks: Iterable[segment.Walked]) -> Whole:
             else:
                 _add(whole, walked)
     whole.fault = whole.fault or plan.listing.fault
+    whole.odd_tile = whole.odd_tile or stored_tiles.odd_above(plan.place.path, whole.segments)
     return whole
 
 
@@ -195,6 +197,8 @@ def _add(whole: Whole, walked: segment.Walked) -> None:
         tree.join(part)
         whole.roots[size] = tree.root()
     whole.tree.join(walked.tree)
+    if walked.entries == SEGMENT_ENTRIES:
+        whole.segments.append(walked.tree.root())
     whole.tip = walked.tip or whole.tip
     whole.closed = whole.closed or walked.closed
     whole.torn_bytes = walked.torn_bytes
@@ -202,5 +206,6 @@ def _add(whole: Whole, walked: segment.Walked) -> None:
     whole.gaps = (whole.gaps + walked.gaps)[: segment.MAX_GAPS]
     whole.gap_count += walked.gap_count
     whole.fault = walked.fault
+    whole.odd_tile = whole.odd_tile or walked.odd_tile
     whole.disclosed.add(walked.disclosed)
     whole.unfit = whole.unfit or walked.unfit

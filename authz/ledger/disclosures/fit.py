@@ -7,10 +7,11 @@ entry vouches for what it disclosed and not for its being kept.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from authz.errors import IntegrityViolation, KeyUnusable
 from authz.ledger.disclosures import form, place
@@ -51,9 +52,14 @@ class Fitting:
         digests = tuple(map(form.digest, opener.open(each).sd or ()))
         self._lines.setdefault(seq, []).append(_Line(each.number, digests))
 
-    def entry(self, members: dict[str, Any], seq: int) -> None:
-        """One entry of the segment."""
-        named = members.get(form.MEMBER)
+    def run(self, entries: Sequence[Any], seq: int) -> None:
+        """Entries from number `seq` on, as `runs.read` gives them."""
+        for number, entry in enumerate(entries, seq):
+            if entry._sd is not UNSET or number in self._lines:
+                self.entry(None if entry._sd is UNSET else entry._sd, number)
+
+    def entry(self, named: Any, seq: int) -> None:
+        """One entry of the segment, and its member `_sd`, None where there is none."""
         if named is None and seq not in self._lines:
             return
         wanted = set(named) if isinstance(named, list) and all(type(text) is str for text in named) else set()

@@ -79,7 +79,7 @@ def test_what_was_not_checked_is_said(tmp_path: Path) -> None:
     (log,) = levels[3].logs
     assert log.not_checked == (
         "entries/00000000.torn-3-0",
-        "tile/: hash tiles",
+        "tile/: what is no tile of these entries",
         "1 more signatures under the checkpoint",
     )
 
