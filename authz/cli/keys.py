@@ -111,7 +111,7 @@ def _certify(which: Purpose, settings: Settings) -> Certify | None:
     return renew.certifier(settings) if which is Purpose.RECORD else None
 
 
-@app.command()
+@app.command(context_settings={"ignore_unknown_options": True})  # one key's id in 64 begins with a dash
 def revoke(
     key_id: Annotated[str, typer.Argument(metavar="KEY_ID", help="As `aegis keys list` has it.")],
     why: Annotated[str, typer.Option(help="The reason, for the control log.")],

@@ -40,7 +40,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A deployment that also exports, and shows its checkpoints to somebody."""
     state, elsewhere = tmp_path_factory.mktemp("stack"), tmp_path_factory.mktemp("elsewhere")
     with running(
-        state, exporters={"files": {"enabled": True}}, anchors={"directory": {"path": elsewhere}}
+        state, exporters={"files": {"enabled": True}}, anchors={"directory": {"path": str(elsewhere)}}
     ) as started:
         yield started
 

@@ -21,7 +21,7 @@ from authz.config import Identity, Limits
 from authz.errors import ConfigError, Denied, KeyUnusable
 from authz.identity import keyset, spiffe, xfcc
 from authz.identity.jwt import Identifier
-from authz.ledger import notes, proofs, segment, tiles, trust
+from authz.ledger import notes, proofs, quorum, segment, tiles, timestamps, trust
 from authz.policy import active, verdict
 from authz.protocols import body, claims, headers, http, mcp, trace
 from authz.values import Malformed, Request
@@ -238,6 +238,38 @@ def tile_name(data: bytes) -> None:
     name = data.decode("utf-8", "replace")
     found = tiles.parse(name)
     assert found is None or (found.name == name and ".." not in name)
+
+
+SAMPLE: Final = Path(__file__).parents[2] / "docs/anchored"
+STAMPED: Final = next(SAMPLE.rglob("*.tsr"))
+ROOTS: Final = timestamps.read_roots((SAMPLE / "tsa-root.pem").read_bytes())
+DATED: Final = timestamps.check(STAMPED.read_bytes(), STAMPED.with_suffix("").read_bytes(), ROOTS)
+COSIGNED: Final = STAMPED.with_suffix(".cosigned").read_bytes()
+WITNESSES: Final = trust.load(SAMPLE / "trust.json").witnesses
+
+
+@target(STAMPED.read_bytes(), b"\x30\x03\x02\x01\x00")
+def time_stamp(data: bytes) -> None:
+    """What holds is the stamp that was given, whatever of it nobody signed."""
+    with suppress(ValueError):
+        assert timestamps.check(data, STAMPED.with_suffix("").read_bytes(), ROOTS) == DATED
+
+
+@target(COSIGNED, COSIGNED.replace(b"\n5\n", b"\n6\n"))
+def cosigned_checkpoint(data: bytes) -> None:
+    assert WITNESSES
+    with suppress(ValueError):
+        checkpoint = notes.parse(data)
+        if WITNESSES.times(checkpoint):
+            assert checkpoint.signed_text() == notes.parse(COSIGNED).signed_text(), "nobody cosigned this"
+
+
+@target("\n".join(WITNESSES.lines() if WITNESSES else ()).encode(), b"quorum none\n", b"group g 1 a\n")
+def witness_policy(data: bytes) -> None:
+    with suppress(ValueError):
+        read = quorum.parse(data)
+        again = quorum.parse("\n".join(read.lines()).encode("utf-8", "surrogateescape"))
+        assert again.lines() == read.lines()
 
 
 @target(b'{"seq":0}\n', b"\n", b'{"seq":0}')

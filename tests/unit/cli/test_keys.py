@@ -173,6 +173,12 @@ def test_a_key_in_use_or_unknown_is_not_revoked(tmp_path: Path) -> None:
     assert "nobody: no such key" in result.stderr
 
 
+def test_a_key_id_may_begin_with_a_dash(tmp_path: Path) -> None:
+    aegis("generate", "--state", tmp_path)
+    result = aegis("revoke", "-1wRDHtzg", "--why", "stolen", "--state", tmp_path)
+    assert (result.exit_code, "-1wRDHtzg: no such key" in result.stderr) == (2, True)
+
+
 # -- a root in a token
 
 

@@ -26,6 +26,7 @@ from authz.followers.seal import Sealer
 from authz.ledger import notes
 from authz.ledger.checkpoints import CheckpointStore
 from tests import ledgers
+from tests.cosigning import WITNESS
 from tests.workers import Worker, decision
 
 BUNDLE = f"v1+{'1' * 64}"
@@ -81,6 +82,21 @@ async def test_it_seals_what_a_worker_writes_until_it_is_stopped(worker: Worker,
             while sealed(worker) < ledger.seq:
                 await asyncio.sleep(0.002)
     assert sealed(worker) == 5
+
+
+async def test_an_anchor_that_hangs_keeps_nobody_waiting(worker: Worker, settings: Settings) -> None:
+    """A witness takes the connection and never answers: recording, sealing and reading go on."""
+    policy = worker.state / "witnesses.policy"
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        policy.write_text(f"witness w1 {WITNESS.vkey} {url}\nquorum w1\n")
+        section = {"witness": {"policy": policy, "of": "all", "timeout_s": 5}, "start_wait_s": 0.1}
+        hanging = Settings.model_validate(settings.model_dump() | {"anchors": section})
+        async with following(hanging), worker.running() as ledger:
+            for number in range(3):
+                await ledger.append("decision", decision(number))
+                while sealed(worker) < ledger.seq:
+                    await asyncio.sleep(0.002)
 
 
 async def test_stopping_seals_a_last_time(worker: Worker, settings: Settings) -> None:
