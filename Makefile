@@ -9,7 +9,7 @@ BIN := .venv/bin
 PORTS := ENVOY_PORT UPSTREAM_PORT BUNDLES_PORT METRICS_PORT FOLLOWER_METRICS_PORT
 port_options = $(foreach port,$(PORTS),$(if $($(port)),--$(subst _,-,$(shell echo $(port) | tr A-Z a-z)) $($(port))))
 
-.PHONY: help up test lint bench clean install install-dev
+.PHONY: help up test lint bench crash clean install install-dev
 
 help: ## this list
 	@echo "make TARGET [NAME=VALUE ...]"; echo
@@ -31,6 +31,11 @@ lint: install-dev ## ruff, mypy, the import contracts
 
 bench: $(if $(PEER),install-dev,install) ## what a decision costs above a bare Check (PEER=opa-envoy-plugin: and it)
 	@$(BIN)/python benchmarks/bench.py $(if $(PEER),--plugin $(PEER)) $(BENCH)
+
+crash: install-dev ## the follower killed at every system call, then at calls by chance for SECONDS (strace)
+	@dir=$$(mktemp -d -p /dev/shm 2>/dev/null || mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
+	$(BIN)/python -m tests.followed calls "$$dir/calls" 1 | tail -n 1 && \
+	$(BIN)/python -m tests.followed random "$$dir/random" $(or $(SECONDS),600) | tail -n 1
 
 install: ## .venv from requirements.lock, and OPA
 	@$(PYTHON) tools/install.py run
