@@ -158,7 +158,8 @@ class Deployment:
         if not believed or record not in pinned.record_keys:
             raise StartFailed(
                 f"{self.trust} pins other keys than {settings.state}/keys has: what is recorded now could "
-                "not be verified. Put the old keys back, or move the whole state directory away to start anew"
+                "not be verified. After a rotation write it anew with `aegis keys export-trust`; otherwise "
+                "put the old keys back, or move the whole state directory away to start anew"
             )
 
     def _write_trust(self, log_keys: Mapping[str, Sequence[bytes]], record_keys: Iterable[bytes]) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hmac
 import io
+import json
 import stat
 import tarfile
+from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +16,7 @@ import pytest
 from authz.errors import Denied
 from authz.followers.bundles import POINTER, activate, active, opa_config
 from authz.policy.signing import ensure_signing_key, public_key
-from authz.policy.version import SUFFIX, build_bundle
+from authz.policy.version import KEY_ID, SUFFIX, build_bundle
 from authz.testing import a_request
 from authz.values import Reason
 from tests.policy.opa import (
@@ -55,6 +58,30 @@ def rewritten(name: str, data: bytes) -> bytes:
 
 def relabelled(name: str, data: bytes) -> bytes:
     return data.replace(b'"facts"', b'"sfact"') if name.endswith(".manifest") else data
+
+
+def resigned(algorithm: str, key: bytes) -> Callable[[str, bytes], bytes | None]:
+    """The signature replaced by one that needs no private key: none, or a MAC by what everybody has."""
+
+    def change(name: str, data: bytes) -> bytes:
+        if not name.endswith(".signatures.json"):
+            return data
+        payload = json.loads(data)["signatures"][0].split(".")[1].encode()
+        header = json.dumps({"kid": KEY_ID, "typ": "JWT", "alg": algorithm}).encode()
+        message = urlsafe_b64encode(header).rstrip(b"=") + b"." + payload
+        mac = hmac.digest(key, message, "sha256") if algorithm == "HS256" else b""
+        token = message + b"." + urlsafe_b64encode(mac).rstrip(b"=")
+        return json.dumps({"signatures": [token.decode()]}).encode()
+
+    return change
+
+
+@pytest.mark.parametrize("algorithm", ["none", "None", "HS256"])
+async def test_opa_refuses_a_signature_that_needs_no_private_key(tmp_path: Path, algorithm: str) -> None:
+    """Over the very files that the bundle holds."""
+    version = version_of(tmp_path, DENY)
+    repack(version.file, resigned(algorithm, public_key(signing_key()).encode()))
+    await refused(version.file.parent)
 
 
 @pytest.mark.parametrize("tamper", [unsigned, rewritten, relabelled])
