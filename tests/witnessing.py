@@ -34,7 +34,10 @@ class RealWitness:
         self._process: subprocess.Popen[bytes] | None = None
 
     def trust(self, log: str, seed: bytes = ledgers.LOG_SEED) -> None:
-        self._run("add-log", "--origin", log, "--vkey", keys.vkey(log, keys.public_key(seed)))
+        self.add_log(log, keys.vkey(log, keys.public_key(seed)))
+
+    def add_log(self, log: str, vkey: str) -> None:
+        self._run("add-log", "--origin", log, "--vkey", vkey)
         if self._process:
             self._process.send_signal(signal.SIGHUP)
             self._until(r"reloaded")

@@ -25,6 +25,7 @@ from authz.followers.anchors.receipts import Receipts
 from authz.followers.durable_files import create, make_directories
 from authz.followers.own_keys import OwnKeys
 from authz.ledger import members, notes
+from authz.ledger.keys import public_key, vkey
 from authz.ledger.report import plain
 
 EXIT_STANDS: Final = 1
@@ -45,6 +46,20 @@ def status(state: State = None, config: ConfigFile = None, as_json: Json = False
         for row in rows:
             _print(row)
     raise typer.Exit(EXIT_STANDS if any(row["late"] for row in rows) else 0)
+
+
+@app.command()
+def vkeys(state: State = None, config: ConfigFile = None) -> None:
+    """Print each log that witnesses are shown with the verifier keys that sign it now, a line each, for their
+    operators: every epoch is a log of its own, so there are new lines after a start.
+    """
+    with explained():
+        settings = settings_of(state, config)
+        publics = [public_key(seed) for seed in OwnKeys.of(settings).seeds]
+        for candidate in _checkpoints(settings).sealed(settings.anchors.of("witness")):
+            if not candidate.place.final:
+                for public in publics:
+                    typer.echo(plain(f"{candidate.log} {vkey(candidate.log, public)}"))
 
 
 @app.command()

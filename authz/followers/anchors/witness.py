@@ -35,7 +35,7 @@ MAX_PROOF: Final = 63  # lines; the specification's limit
 _SIZE: Final = re.compile(rb"(0|[1-9][0-9]{0,18})\n")
 _WHY: Final = {
     403: "it does not know the key that signs this log",
-    404: "it does not know this log: tell its operator the vkey, `aegis keys vkey {log}`",
+    404: "it does not know this log: tell its operator its key, `aegis anchors vkeys`",
     422: "it sees no consistency between this log and what it cosigned before",
 }
 

@@ -69,6 +69,21 @@ async def test_what_is_late_is_said_and_is_the_exit_status(worker: Worker, outsi
     assert aegis(worker, outsiders.section, "anchors", "status")[1].count("LATE") == 1
 
 
+async def test_the_lines_for_witnesses_are_what_they_take(worker: Worker, outsiders: Everybody) -> None:
+    log = await sealed(worker)
+    status, said = aegis(worker, outsiders.section, "anchors", "vkeys")
+    assert status == 0
+    (line,) = said.splitlines()
+    assert line.split(" ")[0] == log
+    outsiders.witness.add_log(*line.split(" "))
+    settings, stop = outsiders.settings(worker), asyncio.Event()
+    stop.set()
+    outside = Outside(settings, OwnKeys.of(settings))
+    await asyncio.gather(*outside.tasks(stop).values())
+    outside.close()
+    assert aegis(worker, outsiders.section, "anchors", "status")[1].count("5 of 5") == len(KINDS)
+
+
 async def test_without_anchors_there_is_nothing_to_say(worker: Worker) -> None:
     await sealed(worker)
     for command in (("status",), ("fetch", worker.state / "x")):

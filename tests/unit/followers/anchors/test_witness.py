@@ -62,7 +62,7 @@ def test_a_client_that_forgot_asks_and_proves_from_there(real: RealWitness, log:
 
 
 def test_a_log_that_the_witness_does_not_know_is_refused_with_what_to_do(real: RealWitness, log: Log) -> None:
-    with pytest.raises(Refused, match=f"{LOG}: it does not know this log: .* `aegis keys vkey {LOG}`"):
+    with pytest.raises(Refused, match=f"{LOG}: it does not know this log: .* `aegis anchors vkeys`"):
         client(real.policy(), log).put(log.candidate(5))
     real.trust(LOG)
     assert client(real.policy(), log).put(log.candidate(5)).dated
