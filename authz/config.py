@@ -15,7 +15,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
-from authz.config_anchors import Anchors
+from authz.config_anchors import Anchors, S3Access
+from authz.config_checkpoints import Store
 from authz.config_evidence import Disclosures, Redaction
 from authz.config_exporters import Exporters
 from authz.config_root import Root
@@ -398,10 +399,12 @@ class Follower(_Section):
     """The process that seals and serves; it never slows a worker."""
 
     checkpoint_s: float = Field(default=1.0, gt=0, le=3600, description="Time between checkpoints, seconds.")
-    checkpoint_store: Path = Field(
-        default=Path("checkpoints.sqlite"),
-        description="Compare-and-swap store of the last signed size; keep it apart from the ledger.",
+    checkpoint_store: Store = Field(
+        default="checkpoints.sqlite",
+        description="Compare-and-swap store of the last signed size, apart from the ledger: an SQLite file, "
+        "`postgresql://USER@HOST/DATABASE` or `s3://BUCKET/PREFIX`. Workers read it when they start.",
     )
+    checkpoint_s3: S3Access = S3Access()
     record_keys: tuple[Path, ...] = Field(
         default=(),
         description="Record keys of workers that do not share `ledger.record_key`: nothing is sealed that "

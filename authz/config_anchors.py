@@ -86,7 +86,20 @@ class Rfc3161Anchor(Section):
         return self
 
 
-class S3Anchor(Section):
+class S3Access(Section):
+    """Which S3 server, and who asks it."""
+
+    endpoint: Endpoint = Field(default="", description="URL of an S3 server; empty: AWS.")
+    region: str = Field(default="us-east-1", pattern=r"^[a-z0-9-]{1,63}$", description="Its region.")
+    credentials: Path | None = Field(
+        default=None,
+        description="Shared credentials file of the AWS tools, profile `default`, mode 0600 (relative to "
+        "`state`); unset: what boto3 finds by itself (environment, role).",
+    )
+    timeout_s: float = Field(default=10.0, gt=0, le=60, description="For one request, seconds.")
+
+
+class S3Anchor(S3Access):
     """Objects under lock in compliance mode."""
 
     bucket: str = Field(
@@ -95,17 +108,10 @@ class S3Anchor(Section):
         description="Bucket with object lock enabled; empty: none.",
     )
     of: Of = Field(default="control", description=f"{OF}.")
-    endpoint: Endpoint = Field(default="", description="URL of an S3 server; empty: AWS.")
-    region: str = Field(default="us-east-1", pattern=r"^[a-z0-9-]{1,63}$", description="Its region.")
     prefix: str = Field(
         default="anchors/",
         pattern=r"^[A-Za-z0-9._/-]{0,255}$",
         description="Before each key; behind it comes `<log>/<20-digit size>`.",
-    )
-    credentials: Path | None = Field(
-        default=None,
-        description="Shared credentials file of the AWS tools, profile `default`, mode 0600 (relative to "
-        "`state`); unset: what boto3 finds by itself (environment, role).",
     )
     retain_days: int = Field(
         default=366,
@@ -114,7 +120,6 @@ class S3Anchor(Section):
         description="How long nobody can delete them, days. It can never be shortened again, by anyone.",
     )
     every_s: float = Field(default=300.0, gt=0, le=86400, description="Time between two of a log, seconds.")
-    timeout_s: float = Field(default=10.0, gt=0, le=60, description="For one request, seconds.")
 
 
 class DirectoryAnchor(Section):

@@ -4,15 +4,44 @@ from __future__ import annotations
 
 import os
 import sys
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests import stores
+from tests.postgresql import Postgresql, postgresql
+from tests.s3 import S3Server, s3_server
+from tests.stores import Place
 from tests.workers import Worker
 
 # `opa` and `envoy` are installed beside this Python, whose directory need not be on PATH.
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[Postgresql]:
+    with postgresql() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3_of_checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    with s3_server(tmp_path_factory.mktemp("s3")) as server:
+        server.bucket(stores.BUCKET, locked=False)
+        yield server
+
+
+@pytest.fixture(params=stores.KINDS)
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """A store of what was ever signed, of each kind, in which nothing is."""
+    name = f"t{uuid.uuid4().hex}"
+    if request.param == "sqlite":
+        return stores.sqlite_place(tmp_path)
+    if request.param == "postgresql":
+        return stores.postgresql_place(tmp_path, request.getfixturevalue("postgresql_server"), name)
+    return stores.s3_place(tmp_path, request.getfixturevalue("s3_of_checkpoints"), name)
 
 
 @pytest.fixture

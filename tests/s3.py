@@ -32,6 +32,12 @@ class S3Server:
     def __init__(self, directory: Path, port: int) -> None:
         self.endpoint = f"http://127.0.0.1:{port}"
         self.directory = directory
+        objects, versions = directory / "objects", directory / "versions"
+        for path in (objects, versions):
+            path.mkdir(parents=True)
+        self._command = [str(program("versitygw")), "--port", f"127.0.0.1:{port}"]
+        self._command += ["--access", ACCESS, "--secret", SECRET, "--quiet"]
+        self._command += ["posix", "--versioning-dir", str(versions), str(objects)]
         self.client: Any = boto3.client(
             "s3",
             endpoint_url=self.endpoint,
@@ -40,6 +46,24 @@ class S3Server:
             aws_secret_access_key=SECRET,
             config=Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1}),
         )
+
+    def start(self) -> None:
+        """Returns once it answers."""
+        log = self.directory / "server.log"
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(self._command, stdout=output, stderr=output)
+        for _ in range(STARTS_WITHIN_S * 20):
+            if self.answers():
+                return
+            try:
+                self._process.wait(0.05)
+            except subprocess.TimeoutExpired:
+                continue
+            raise AssertionError(log.read_text())
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait(30)
 
     def bucket(self, name: str, *, locked: bool = True) -> None:
         self.client.create_bucket(Bucket=name, ObjectLockEnabledForBucket=locked)
@@ -69,24 +93,9 @@ class S3Server:
 def s3_server(directory: Path) -> Iterator[S3Server]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    objects, versions = directory / "objects", directory / "versions"
-    for path in (objects, versions):
-        path.mkdir(parents=True)
-    command = [program("versitygw"), "--port", f"127.0.0.1:{port}", "--access", ACCESS, "--secret", SECRET]
-    command += ["--quiet", "posix", "--versioning-dir", str(versions), str(objects)]
-    with (directory / "server.log").open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output)
+    server = S3Server(directory, port)
+    server.start()
     try:
-        server = S3Server(directory, port)
-        for _ in range(STARTS_WITHIN_S * 20):
-            if server.answers():
-                break
-            try:
-                process.wait(0.05)
-            except subprocess.TimeoutExpired:
-                continue
-            raise AssertionError((directory / "server.log").read_text())
         yield server
     finally:
-        process.terminate()
-        process.wait(30)
+        server.stop()

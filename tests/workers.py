@@ -19,7 +19,7 @@ from authz.custody import rotation
 from authz.custody.rotation import Certify, Change, Purpose
 from authz.followers.own_keys import OwnKeys
 from authz.followers.seal import Sealer
-from authz.ledger.checkpoints import CheckpointStore
+from authz.ledger.checkpoint_store import open_to_sign
 from authz.ledger.clock import Stamp
 from authz.ledger.journal import Disk
 from authz.ledger.keyring import Keyring, Listed
@@ -41,10 +41,13 @@ def decision(number: int, **members: Any) -> Entry:
 
 
 class Worker:
-    """`worker-0` of deployment `aegis.test` below `state`, with keys. `ledger`: settings of that section."""
+    """`worker-0` of deployment `aegis.test` below `state`, with keys. `ledger` and `follower`: settings of
+    those sections.
+    """
 
-    def __init__(self, state: Path, **ledger: Any) -> None:
+    def __init__(self, state: Path, follower: dict[str, Any] | None = None, **ledger: Any) -> None:
         self.state, self.failures = state, 0
+        self._follower = follower or {}
         self.judged = False  # a test that damages the ledger, or judges it itself, says so
         (state / "keys").mkdir(parents=True, exist_ok=True)
         for name, seed in (("record", ledgers.RECORD_SEED), ("log", ledgers.LOG_SEED)):
@@ -60,7 +63,13 @@ class Worker:
         otherwise: a busy disk would put `late_sync` entries where a test does not expect them.
         """
         ledger = {"reply_after": "synced"} | ledger
-        self.settings = Settings(deployment="aegis.test", worker="worker-0", state=self.state, ledger=ledger)
+        self.settings = Settings(
+            deployment="aegis.test",
+            worker="worker-0",
+            state=self.state,
+            ledger=ledger,
+            follower=self._follower,
+        )
 
     def open(self, disk: Disk | None = None, observed: Observed | None = None, **how: Any) -> LedgerWriter:
         """`how`: more arguments of `open_ledger`."""
@@ -138,7 +147,7 @@ class Worker:
 
     def seal(self) -> None:
         """One round of a follower of its own."""
-        store = CheckpointStore(self.settings.path(self.settings.follower.checkpoint_store))
+        store = open_to_sign(self.settings)
         sealer = Sealer(self.root.parent, self.settings.deployment, store, OwnKeys.of(self.settings))
         try:
             sealer.round()

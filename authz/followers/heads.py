@@ -16,9 +16,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from authz.followers.places import Place, find, first_entry, last_entry
-from authz.ledger import control, merkle
-from authz.ledger.checkpoints import CheckpointStore
+from authz.followers.places import Place, find
+from authz.ledger import control, merkle, reader
+from authz.ledger.checkpoints import Checkpoints
 from authz.ledger.journal import FAILED
 from authz.ledger.members import is_time
 from authz.ledger.outbox import Outbox
@@ -33,7 +33,7 @@ class Heads:
         self,
         ledgers: Path,
         deployment: str,
-        store: CheckpointStore,
+        store: Checkpoints,
         outbox: Outbox,
         settled: Callable[[Path], bool],
     ) -> None:
@@ -60,7 +60,7 @@ class Heads:
         size, root = stored or NOTHING_SIGNED
         point = _point(place.log, size, root)
         if place.log not in self._open:
-            opened = first_entry(place.directory).get("timestamp")
+            opened = reader.first_entry(place.directory).get("timestamp")
             said = point | ({"opened": opened} if is_time(opened) else {})
             self._outbox.put("log_open", said, once=f"log_open {place.log}")
             self._open.add(place.log)
@@ -72,7 +72,7 @@ class Heads:
 
 def _end(place: Place, size: int, done: bool) -> str:
     """Why the log will not go on from `size`; "" while it may."""
-    last = last_entry(place.directory)
+    last = reader.last_entry(place.directory)
     if last.get("kind") == "close" and last.get("seq") == size - 1:
         return "closed"
     if not done:

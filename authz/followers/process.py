@@ -33,7 +33,8 @@ from authz.followers.own_keys import OwnKeys
 from authz.followers.renewal import Renewal
 from authz.followers.seal import Sealer
 from authz.ledger import control
-from authz.ledger.checkpoints import CheckpointStore
+from authz.ledger.checkpoint_store import open_to_sign
+from authz.ledger.checkpoints import Checkpoints
 from authz.ledger.lock import Lock
 from authz.ledger.outbox import Outbox
 from authz.telemetry.http import StatusServer
@@ -96,14 +97,13 @@ class _Parts(Struct, frozen=True):
         return chain(self.sealing.gauges(), self.control.gauges(), self.outlets.gauges(), renewal)
 
 
-def _sealer(settings: Settings, keys: OwnKeys, stack: ExitStack) -> tuple[Sealer, CheckpointStore]:
+def _sealer(settings: Settings, keys: OwnKeys, stack: ExitStack) -> tuple[Sealer, Checkpoints]:
     """The sealer, and a store for those who only read what it signed: a connection is one thread's."""
-    path = settings.path(settings.follower.checkpoint_store)
-    store = CheckpointStore(path)
+    store = open_to_sign(settings)
     stack.callback(store.close)
     sealer = Sealer(settings.ledger_directory.parent, settings.deployment, store, keys)
     stack.callback(sealer.close)
-    heads = CheckpointStore(path, read_only=True)
+    heads = open_to_sign(settings)
     stack.callback(heads.close)
     return sealer, heads
 
@@ -232,11 +232,11 @@ def _signals(stop: asyncio.Event) -> Iterator[None]:
 
 @contextmanager
 def _locked(settings: Settings) -> Iterator[None]:
-    store = settings.path(settings.follower.checkpoint_store)
+    file = settings.state / "follower.lock"
     try:
-        lock = Lock(store.with_name(f"{store.name}.lock"), f"{store}: another follower seals these ledgers")
+        lock = Lock(file, f"{file}: another follower seals these ledgers")
     except OSError as error:
-        raise EvidenceUnavailable(f"{error.filename or store}: {error.strerror}") from None
+        raise EvidenceUnavailable(f"{error.filename or file}: {error.strerror}") from None
     try:
         yield
     finally:

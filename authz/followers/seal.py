@@ -24,11 +24,11 @@ import structlog
 
 from authz.errors import EvidenceUnavailable, IntegrityViolation, KeyUnusable
 from authz.followers.own_keys import OwnKeys
-from authz.followers.places import Place, checkpoint_of, find, last_entry
+from authz.followers.places import Place, checkpoint_of, find
 from authz.followers.tail import SyncFailed, Tail
 from authz.followers.tile_writer import TileWriter
-from authz.ledger import files, notes
-from authz.ledger.checkpoints import CheckpointStore
+from authz.ledger import files, notes, reader
+from authz.ledger.checkpoints import Checkpoints
 from authz.ledger.epochs import read_opening
 from authz.ledger.journal import FAILED, Disk
 from authz.ledger.recovery import is_epoch, mark_failed
@@ -47,7 +47,7 @@ class Sealer:
     """
 
     def __init__(
-        self, ledgers: Path, deployment: str, store: CheckpointStore, keys: OwnKeys, disk: Disk | None = None
+        self, ledgers: Path, deployment: str, store: Checkpoints, keys: OwnKeys, disk: Disk | None = None
     ) -> None:
         self._ledgers, self._deployment, self._store, self._keys = ledgers, deployment, store, keys
         self._disk = disk or Disk()
@@ -229,5 +229,5 @@ def owned_up(place: Place) -> bool:
 
 def _end(directory: Path) -> int:
     """How many entries the last whole line says there are; -1 if it cannot be read."""
-    seq = last_entry(directory).get("seq")
+    seq = reader.last_entry(directory).get("seq")
     return seq + 1 if type(seq) is int else -1

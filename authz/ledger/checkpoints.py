@@ -1,9 +1,10 @@
 """The largest size and root ever signed for each log: what makes two inconsistent checkpoints impossible.
 
-In: the follower's wish to sign. Out: whether it may. One SQLite table, apart from the ledger's directory so
-that a ledger restored from an old copy does not bring its own past with it (EVIDENCE section 3). Any process
-may have it open; a change is one atomic statement, durable before it is answered. A worker only reads it, to
-learn whether its disk was rolled back.
+In: the follower's wish to sign. Out: whether it may. It lies apart from the ledger's directory, so that a
+ledger restored from an old copy does not bring its own past with it (EVIDENCE section 3). Any process may
+have it open; a change is one atomic compare-and-swap, durable before it is answered. A worker only reads it,
+to learn whether its disk was rolled back. Here is what every store promises, and the one that is a table in
+an SQLite file; `checkpoint_store.py` opens the one that the settings name.
 
     checkpoints(log TEXT PRIMARY KEY, size INTEGER, root BLOB)      a row only grows; it never goes away
 """
@@ -14,7 +15,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from authz.errors import EvidenceUnavailable, IntegrityViolation
 
@@ -26,8 +27,42 @@ _TABLE: Final = """CREATE TABLE IF NOT EXISTS checkpoints (
 ) WITHOUT ROWID"""
 
 
+class Checkpoints(Protocol):
+    """Every method raises EvidenceUnavailable when the store cannot do its work."""
+
+    def advance(self, log: str, size: int, root: bytes, *, expected: int) -> bool:
+        """Move `log` from size `expected` (0: never signed) to `size` with `root`; then it may be signed.
+
+        True also if exactly that is stored already. False if another process has moved it meanwhile: look
+        again. Raises IntegrityViolation for a root other than the stored one, or a size below it.
+        """
+
+    def latest(self, log: str) -> tuple[int, bytes] | None:
+        """Size and root last signed for `log`, None if it never was."""
+
+    def logs(self, prefix: str) -> list[str]:
+        """The logs whose names start with `prefix`, in the order of their names: a worker's oldest first."""
+
+    def close(self) -> None: ...
+
+
+def check_growth(log: str, size: int, expected: int) -> None:
+    """Raises IntegrityViolation for a size below the one that was signed."""
+    if size < expected:
+        raise IntegrityViolation(f"{log}: a checkpoint of {size} entries after one of {expected}")
+
+
+def agree(log: str, size: int, root: bytes, stored: tuple[int, bytes] | None) -> bool:
+    """Whether exactly this is stored, if nothing was moved. Raises IntegrityViolation for two roots."""
+    if stored and stored[0] == size and stored[1] != root:
+        raise IntegrityViolation(f"{log}: two roots for {size} entries; the other one may be signed")
+    return stored == (size, root)
+
+
 class CheckpointStore:
-    """Open until `close`. Raises EvidenceUnavailable, with the path, whenever SQLite cannot do its work."""
+    """Checkpoints in an SQLite file, open until `close`. Raises EvidenceUnavailable, with the path, whenever
+    SQLite cannot do its work.
+    """
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self._path = path
@@ -52,13 +87,8 @@ class CheckpointStore:
             raise
 
     def advance(self, log: str, size: int, root: bytes, *, expected: int) -> bool:
-        """Move `log` from size `expected` (0: never signed) to `size` with `root`; then it may be signed.
-
-        True also if exactly that is stored already. False if another process has moved it meanwhile: look
-        again. Raises IntegrityViolation for a root other than the stored one, or a size below it.
-        """
-        if size < expected:
-            raise IntegrityViolation(f"{log}: a checkpoint of {size} entries after one of {expected}")
+        """As `Checkpoints.advance`."""
+        check_growth(log, size, expected)
         with self._explained():
             if expected == 0:
                 sql = "INSERT INTO checkpoints (size, root, log) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
@@ -66,12 +96,7 @@ class CheckpointStore:
             else:
                 sql = "UPDATE checkpoints SET size = ?, root = ? WHERE log = ? AND size = ? AND size < ?"
                 moved = self._database.execute(sql, (size, root, log, expected, size))
-        if moved.rowcount == 1:
-            return True
-        stored = self.latest(log)
-        if stored and stored[0] == size and stored[1] != root:
-            raise IntegrityViolation(f"{log}: two roots for {size} entries; the other one may be signed")
-        return stored == (size, root)
+        return moved.rowcount == 1 or agree(log, size, root, self.latest(log))
 
     def latest(self, log: str) -> tuple[int, bytes] | None:
         """Size and root last signed for `log`, None if it never was."""

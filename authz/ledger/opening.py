@@ -26,7 +26,8 @@ from authz.config import Settings
 from authz.errors import EvidenceUnavailable, KeyUnusable
 from authz.ledger import files, keys, machine, notes
 from authz.ledger.chain import Chain
-from authz.ledger.checkpoints import CheckpointStore
+from authz.ledger.checkpoint_store import open_store
+from authz.ledger.checkpoints import Checkpoints
 from authz.ledger.clock import epoch_name
 from authz.ledger.disclosures.vault import vault_of
 from authz.ledger.disclosures.writer import DisclosureWriter
@@ -124,8 +125,7 @@ class _Opening:
         return quota - used
 
     def recover(self, boot_id: str, random: Callable[[int], bytes], *, accept_damage: bool) -> Epoch:
-        path = self._settings.path(self._settings.follower.checkpoint_store)
-        store = CheckpointStore(path, read_only=True) if path.exists() else None
+        store = open_store(self._settings, read_only=True)
         facts = Facts(
             boot_id=boot_id,
             directory_id=machine.directory_id,
@@ -222,7 +222,7 @@ class _Opening:
             "version": __version__,
         } | ({"certificate": self._keys.current.certificate} if self._keys.current.certificate else {})
 
-    def _seals(self, store: CheckpointStore | None, log: str, directory: Path) -> list[Seal]:
+    def _seals(self, store: Checkpoints | None, log: str, directory: Path) -> list[Seal]:
         """What was ever signed for `log`, as far as this machine knows. A note that is not ours says
         nothing here; the verifier judges it.
         """
@@ -239,7 +239,7 @@ class _Opening:
             seals += self._outside.beyond(log, known, self._log_keys)
         return seals
 
-    def _known_logs(self, store: CheckpointStore | None) -> list[str]:
+    def _known_logs(self, store: Checkpoints | None) -> list[str]:
         """This worker's logs for which a checkpoint was ever signed, oldest first."""
         prefix = f"{self._origin}/"
         logs = store.logs(prefix) if store else []

@@ -7,6 +7,7 @@ that cannot be read.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -102,3 +103,30 @@ def by_seq(path: Path, seq: int, log: str = "") -> list[Found]:
     if unwell and not (log and found):
         raise unwell
     return found
+
+
+def first_entry(directory: Path) -> dict[str, Any]:
+    """Members of the epoch's first entry; {} if it is not there or no entry."""
+    segments = files.segments(directory).files
+    if not segments:
+        return {}
+    with files.open_regular(segments[0]) as stream:
+        return _members(stream.readline(files.MAX_LINE).removesuffix(b"\n"))
+
+
+def last_entry(directory: Path) -> dict[str, Any]:
+    """Members of the epoch's last whole line; {} if it is not there or no entry."""
+    listing = files.segments(directory)
+    if listing.fault or not listing.files:
+        return {}
+    with files.open_regular(listing.files[-1]) as stream:
+        stream.seek(max(0, os.fstat(stream.fileno()).st_size - 2 * (form.MAX_ENTRY + 1)))
+        lines = stream.read().split(b"\n")
+    return _members(lines[-2]) if len(lines) > 1 else {}
+
+
+def _members(line: bytes) -> dict[str, Any]:
+    try:
+        return canonical.parse(line)
+    except ValueError:
+        return {}

@@ -32,7 +32,7 @@ from authz.followers.anchors.witness import WitnessAnchor
 from authz.followers.own_keys import OwnKeys
 from authz.http_client import trust
 from authz.ledger import control
-from authz.ledger.checkpoints import CheckpointStore
+from authz.ledger.checkpoint_store import open_to_sign
 from authz.ledger.outbox import Outbox
 from authz.ledger.proofs import Proofs
 from authz.ledger.quorum import Policy
@@ -104,7 +104,7 @@ class Outside:
 
     def _learn(self, log: str, size: int) -> None:
         """On a thread."""
-        store = CheckpointStore(self._settings.path(self._settings.follower.checkpoint_store))
+        store = open_to_sign(self._settings)
         try:
             known = store.latest(log)
             size = max(size, known[0] if known else 0)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from cryptography import x509
 
+from authz import given_files
 from authz.config import Settings
 from authz.errors import ConfigError
-from authz.followers import given_files
 from authz.ledger import quorum, timestamps
 from authz.ledger.quorum import Policy
 

@@ -9,30 +9,24 @@ the one that counts, everywhere here.
 
 from __future__ import annotations
 
-import configparser
 import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import boto3
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from msgspec import Struct
 
+from authz import s3_client
 from authz.config_anchors import S3Anchor as Settings
-from authz.errors import ConfigError
-from authz.followers import given_files
 from authz.followers.anchors.anchor import Candidate, Receipt, Refused, Unavailable
 from authz.followers.anchors.directory import DIGITS, compare, file_name
 from authz.ledger.notes import MAX_NOTE
 
 EXISTS: Final = ("PreconditionFailed", "ConditionalRequestConflict")
-REQUIRED: Final = ("aws_access_key_id", "aws_secret_access_key")
-SESSION: Final = "aws_session_token"
 _FINAL: Final = frozenset(
     (
         "AccessDenied",
@@ -64,7 +58,7 @@ class S3Anchor:
         self.every_s = settings.every_s
         self._bucket, self._prefix = settings.bucket, settings.prefix
         self._retain = timedelta(days=settings.retain_days)
-        self._client = _client(settings, state)
+        self._client = s3_client.client(settings, state)
         self._locked = False
 
     def put(self, candidate: Candidate) -> Receipt:
@@ -200,32 +194,3 @@ class S3Anchor:
 def _is_size(key: str, prefix: str) -> bool:
     name = key.removeprefix(prefix)
     return len(name) == DIGITS and name.isdecimal()
-
-
-def _client(settings: Settings, state: Path) -> Any:
-    """Raises ConfigError for a credentials file that cannot be used."""
-    given = _credentials(state / settings.credentials) if settings.credentials else {}
-    return boto3.session.Session(**given).client(
-        "s3",
-        endpoint_url=settings.endpoint or None,
-        region_name=settings.region,
-        config=Config(
-            connect_timeout=settings.timeout_s,
-            read_timeout=settings.timeout_s,
-            retries={"total_max_attempts": 1},  # the runner's waits are enough
-            s3={"addressing_style": "path"} if settings.endpoint else None,
-        ),
-    )
-
-
-def _credentials(file: Path) -> dict[str, str]:
-    """Of the profile `default`. Raises ConfigError, never with a value."""
-    parser = configparser.RawConfigParser()
-    try:
-        parser.read_string(given_files.read_private(file).decode())
-        found = dict(parser.items("default"))
-    except (configparser.Error, UnicodeDecodeError):
-        raise ConfigError(f"{file}: not a credentials file with a profile `default`") from None
-    if not found.keys() >= set(REQUIRED) or found.keys() - set(REQUIRED) - {SESSION}:
-        raise ConfigError(f"{file}: not {' and '.join(REQUIRED)}, with or without {SESSION}")
-    return found

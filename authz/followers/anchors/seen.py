@@ -18,7 +18,7 @@ import structlog
 from authz.errors import EvidenceUnavailable
 from authz.followers.anchors.anchor import Anchor, Contradicted, Refused, Unavailable
 from authz.ledger import notes
-from authz.ledger.checkpoints import CheckpointStore
+from authz.ledger.checkpoints import Checkpoints
 from authz.ledger.held import Seal
 
 log = structlog.get_logger(__name__)
@@ -55,7 +55,7 @@ def beyond(
     return [seal for seal in found if seal]
 
 
-def learn(store: CheckpointStore, name: str, seals: Iterable[Seal]) -> None:
+def learn(store: Checkpoints, name: str, seals: Iterable[Seal]) -> None:
     """Make the store know of `seals`. Raises IntegrityViolation if it knows another root for the same size,
     EvidenceUnavailable.
     """

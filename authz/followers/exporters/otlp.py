@@ -32,10 +32,9 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, SeverityNumber
 
-from authz import __version__
+from authz import __version__, given_files
 from authz.config_exporters import OtlpExport
 from authz.errors import ConfigError
-from authz.followers import given_files
 from authz.followers.exporters.destination import Refused, Unavailable
 from authz.followers.reading import Taken
 

@@ -234,7 +234,7 @@ async def test_a_log_key_that_cannot_be_used_is_named(worker: Worker, settings: 
 
 
 async def test_a_store_whose_directory_is_missing_is_named(worker: Worker, settings: Settings) -> None:
-    missing = {"checkpoint_store": Path("missing/store")}
+    missing = {"checkpoint_store": "missing/store"}
     wrong = settings.model_copy(update={"follower": settings.follower.model_copy(update=missing)})
     with pytest.raises(EvidenceUnavailable, match="missing/store"):
         await follow(wrong)

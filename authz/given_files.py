@@ -1,4 +1,4 @@
-"""Files that the settings name for those who leave this machine: certificates, secrets.
+"""Files that the settings name for whoever asks others: certificates, secrets.
 
 In: a path. Out: its bytes, or ConfigError naming the file and never what is in it.
 """
