@@ -2,6 +2,7 @@
 
     python -m tests.followed calls STATES STRIDE       at every STRIDE-th call of each kind, from the first on
     python -m tests.followed random STATES SECONDS     at calls drawn by chance, as often as fit into the time
+    python -m tests.followed power STATES ROUNDS       the power goes at so many of its calls (power.py)
 
 strace(1) sends SIGKILL as a call begins, so that it never happens; the next round dies after it. Before each
 round events are put into the outbox and entries into a worker's log; the round's follower, the real one with
@@ -10,14 +11,18 @@ calls by thread. A child is forked for each round, since starting Python takes l
 
 After each death: every log verifies at level 3 and against the anchors, every acknowledged event is in the
 control log or still waits, no event is there twice, and what was signed is in the store. When one lives to
-its end, everything is written and sealed. Prints the deaths by kind of call as JSON.
+its end, everything is written and sealed. Where the power goes, a new follower starts on what the disk may
+hold then, in an epoch of its own whose `gap` names the old one, and is judged likewise, also by the anchors
+that lie elsewhere. Prints the deaths by kind of call as JSON.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -34,7 +39,7 @@ from authz.followers.process import follow
 from authz.ledger import anchors, control, files, notes, verify
 from authz.ledger.checkpoints import CheckpointStore
 from authz.ledger.outbox import Outbox
-from tests import ledgers
+from tests import ledgers, power
 from tests.controls import HOLD
 from tests.strace import under
 from tests.workers import Worker, decision
@@ -43,6 +48,7 @@ KINDS: Final = (
     "openat", "write", "pwrite64", "fsync", "fdatasync", "ftruncate", "mkdir", "rename", "link", "unlink"
 )  # fmt: skip
 PATIENCE_S: Final = 60.0
+AFTER: Final = "after the power came back"
 EACH: Final = 2  # events and entries before each round
 
 
@@ -132,6 +138,7 @@ class Followed:
                 written += [entry["name"] for entry in ledgers.members(place.path) if entry["kind"] == "hold"]
         with Outbox(self.settings.outbox) as outbox:
             waiting = [event.members["name"] for event in outbox.waiting(1 << 20) if event.kind == "hold"]
+        written = [name for name in written if name != AFTER]
         assert written == [str(number) for number in range(len(written))], "out of order, or twice"
         lost = {str(number) for number in range(self.events)} - {*written, *waiting}
         assert not lost, f"acknowledged and neither written nor waiting: {lost}"
@@ -156,10 +163,102 @@ class Followed:
         assert not self.dies("kill", 1)
         self.whole()
 
+    def restart(self) -> str:
+        """Follow what a disk held; how the log before ended: `closed`, `gap`, or `none` was there."""
+        before = self._epochs()
+        with Outbox(self.settings.outbox) as outbox:
+            outbox.put("hold", HOLD | {"name": AFTER})
+        assert not self.dies("kill", 1)
+        self.whole()
+        if not before:
+            return "none"
+        old, new = before[-1], self._epochs()[-1]
+        assert old != new
+        said = [entry for entry in ledgers.members(new) if entry["kind"] == "gap"]
+        if ledgers.members(old)[-1:] and ledgers.members(old)[-1]["kind"] == "close":
+            return "closed"
+        assert [gap["old_log"].rpartition("/")[2] for gap in said] == [old.name]
+        return "gap"
+
+    def _epochs(self) -> list[Path]:
+        """Of the control log, those in which anything was said."""
+        root = self.settings.ledger_directory.with_name(control.WORKER)
+        return [each for each in sorted(root.glob("*Z-*")) if any((each / "entries").glob("*"))]
+
     def whole(self) -> None:
-        assert len(self.judge()) == self.events
+        assert len(self.judge()) >= self.events
         report = ledgers.check(self.settings.ledger_directory.parent)
         assert [log.unsealed for log in report.logs] == [0] * len(report.logs)
+
+
+# -- the power goes
+
+
+async def _live(settings: Settings, events: int) -> int:
+    """Follow while events are put, each acknowledged in a file, until all of them are written."""
+    noted = os.open(settings.state / "acknowledged", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    async def put() -> None:
+        with Outbox(settings.outbox) as outbox:
+            for number in range(events):
+                outbox.put("hold", HOLD | {"name": str(number)})
+                os.write(noted, b".")
+                await asyncio.sleep(0.02)
+            while outbox.count():
+                await asyncio.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    putting = asyncio.create_task(put())
+    try:
+        return await follow(settings)
+    finally:
+        await putting
+
+
+def traced(followed: Followed, events: int) -> str:
+    """What strace wrote of a follower that lived to its end."""
+    child = os.fork()
+    if child == 0:
+        os.kill(os.getpid(), signal.SIGSTOP)
+        os._exit(uvloop.run(_live(followed.settings, events)))
+    written = followed.worker.state.with_suffix(".strace")
+    command = ["strace", "-f", "-xx", "-s", "1000000", "-e", f"trace={power.TRACED}", "-o", str(written)]
+    with subprocess.Popen([*command, "-p", str(child)], stderr=subprocess.PIPE, text=True) as tracer:
+        assert tracer.stderr
+        assert "attached" in tracer.stderr.readline()
+        os.kill(child, signal.SIGCONT)
+        assert os.waitpid(child, 0)[1] == 0
+    return written.read_text()
+
+
+def outages(states: Path, rounds: int, events: int = 12) -> Counter[str]:
+    """One follower's life, and what the disk may hold at `rounds` moments of it."""
+    first = Followed(states / "first")
+    first.feed()
+    with Outbox(first.settings.outbox) as outbox:
+        outbox.written(first.events)
+    first.events = 0
+    at_first = states / "at_first"
+    shutil.copytree(first.worker.state, at_first)
+    done = list(power.calls(traced(first, events)))
+    disk = power.Disk(first.worker.state, at_first)
+    for call in done:
+        disk.play(call)
+    disk.check(first.worker.state)
+    chance, ends = random.Random(20260101), Counter[str]()
+    for number in range(rounds):
+        upto = chance.randint(1, len(done))
+        disk = power.Disk(first.worker.state, at_first)
+        for call in done[:upto]:
+            disk.play(call)
+        state = states / f"{number:05}"
+        disk.lose(state, chance, spared=("elsewhere",))
+        after = Followed(state)
+        after.events = len(disk.read(first.worker.state / "acknowledged"))
+        after.entries = first.entries
+        ends[after.restart()] += 1
+        shutil.rmtree(state)
+    return ends
 
 
 def calls(states: Path, stride: int) -> Counter[str]:
@@ -177,7 +276,7 @@ def calls(states: Path, stride: int) -> Counter[str]:
     return deaths
 
 
-def chances(states: Path, seconds: float) -> Counter[str]:
+def chances(states: Path, seconds: int) -> Counter[str]:
     """Ten deaths for each deployment, so that verifying stays short."""
     deaths: Counter[str] = Counter()
     most = dict.fromkeys(KINDS, 400)
@@ -201,5 +300,6 @@ def chances(states: Path, seconds: float) -> Counter[str]:
 
 if __name__ == "__main__":
     how, where, much = sys.argv[1:]
-    done = calls(Path(where), int(much)) if how == "calls" else chances(Path(where), float(much))
-    print(json.dumps(done))
+    Path(where).mkdir(parents=True, exist_ok=True)
+    ways = {"calls": calls, "random": chances, "power": outages}
+    print(json.dumps(ways[how](Path(where), int(much))))
