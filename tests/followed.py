@@ -28,9 +28,11 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import uvloop
 
@@ -39,6 +41,7 @@ from authz.followers.process import follow
 from authz.ledger import anchors, control, files, notes, verify
 from authz.ledger.checkpoints import CheckpointStore
 from authz.ledger.outbox import Outbox
+from authz.ledger.tiles import WIDTH
 from tests import ledgers, power
 from tests.controls import HOLD
 from tests.strace import under
@@ -50,6 +53,23 @@ KINDS: Final = (
 PATIENCE_S: Final = 60.0
 AFTER: Final = "after the power came back"
 EACH: Final = 2  # events and entries before each round
+
+
+@contextmanager
+def forked(live: Callable[[], Coroutine[Any, Any, int]], tracer: list[str]) -> Iterator[int]:
+    """A child that begins to `live` once strace has attached to it; its id. The block waits for it."""
+    child = os.fork()
+    if child == 0:
+        os.kill(os.getpid(), signal.SIGSTOP)
+        os._exit(uvloop.run(live()))
+    _, status = os.waitpid(child, os.WUNTRACED)
+    assert os.WIFSTOPPED(status), status
+    with subprocess.Popen([*tracer, "-p", str(child)], stderr=subprocess.PIPE, text=True) as tracing:
+        assert tracing.stderr
+        line = tracing.stderr.readline()
+        assert "attached" in line, line
+        os.kill(child, signal.SIGCONT)
+        yield child
 
 
 class Followed:
@@ -72,32 +92,24 @@ class Followed:
         self.settings = Settings.model_validate(tree)
         (state / "bundles").mkdir(exist_ok=True)
 
-    def feed(self) -> None:
+    def feed(self, entries: int = EACH) -> None:
         """More to do, all of it acknowledged."""
-        uvloop.run(self._append())
+        uvloop.run(self._append(entries))
         with Outbox(self.settings.outbox) as outbox:
             for _ in range(EACH):
                 outbox.put("hold", HOLD | {"name": str(self.events)})
                 self.events += 1
 
-    async def _append(self) -> None:
+    async def _append(self, entries: int) -> None:
         async with self.worker.doomed() as ledger:
-            for _ in range(EACH):
-                await ledger.append("decision", decision(self.entries))
-                self.entries += 1
+            numbers = range(self.entries, self.entries + entries)
+            await asyncio.gather(*(ledger.append("decision", decision(number)) for number in numbers))
+            self.entries += entries
 
     def dies(self, kind: str, when: int) -> bool:
         """Whether a follower that is to be killed at its call number `when` of this kind came so far."""
-        child = os.fork()
-        if child == 0:
-            os.kill(os.getpid(), signal.SIGSTOP)
-            os._exit(uvloop.run(follow(self.settings)))
-        command = [*under(f"{kind}:signal=KILL:when={when}"), "-p", str(child)]
-        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as tracer:
-            assert tracer.stderr
-            line = tracer.stderr.readline()
-            assert "attached" in line, line
-            os.kill(child, signal.SIGCONT)
+        command = under(f"{kind}:signal=KILL:when={when}")
+        with forked(lambda: follow(self.settings), command) as child:
             status = self._end(child)
         if os.WIFSIGNALED(status):
             assert os.WTERMSIG(status) == signal.SIGKILL, status
@@ -217,16 +229,9 @@ async def _live(settings: Settings, events: int) -> int:
 
 def traced(followed: Followed, events: int) -> str:
     """What strace wrote of a follower that lived to its end."""
-    child = os.fork()
-    if child == 0:
-        os.kill(os.getpid(), signal.SIGSTOP)
-        os._exit(uvloop.run(_live(followed.settings, events)))
     written = followed.worker.state.with_suffix(".strace")
     command = ["strace", "-f", "-xx", "-s", "1000000", "-e", f"trace={power.TRACED}", "-o", str(written)]
-    with subprocess.Popen([*command, "-p", str(child)], stderr=subprocess.PIPE, text=True) as tracer:
-        assert tracer.stderr
-        assert "attached" in tracer.stderr.readline()
-        os.kill(child, signal.SIGCONT)
+    with forked(lambda: _live(followed.settings, events), command) as child:
         assert os.waitpid(child, 0)[1] == 0
     return written.read_text()
 
@@ -234,7 +239,7 @@ def traced(followed: Followed, events: int) -> str:
 def outages(states: Path, rounds: int, events: int = 12) -> Counter[str]:
     """One follower's life, and what the disk may hold at `rounds` moments of it."""
     first = Followed(states / "first")
-    first.feed()
+    first.feed(WIDTH + EACH)  # so that there is a tile to write
     with Outbox(first.settings.outbox) as outbox:
         outbox.written(first.events)
     first.events = 0
