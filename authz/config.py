@@ -19,6 +19,7 @@ from authz.config_anchors import Anchors, S3Access
 from authz.config_checkpoints import Store
 from authz.config_evidence import Disclosures, Redaction
 from authz.config_exporters import Exporters
+from authz.config_retention import Retention
 from authz.config_root import Root
 from authz.config_section import Section as _Section
 from authz.values import Assurance
@@ -450,6 +451,7 @@ class Settings(_Section):
     outcomes: Outcomes = Outcomes()
     redaction: Redaction = Redaction()
     disclosures: Disclosures = Disclosures()
+    retention: Retention = Retention()
     reply: Reply = Reply()
     telemetry: Telemetry = Telemetry()
     follower: Follower = Follower()

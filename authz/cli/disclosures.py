@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,6 +19,7 @@ import typer
 
 from authz import who
 from authz.cli.ledger import ConfigFile, Json, State, explained, settings_of
+from authz.cli.retention import holds_of, moment
 from authz.config import Settings
 from authz.errors import ConfigError, IntegrityViolation
 from authz.followers import places
@@ -82,12 +82,13 @@ def erase(
                 settings.state / "erasures",
                 partial(_epochs, settings),
                 vault_of(settings),
-                partial(outbox.put, "erasure"),
+                lambda event: outbox.put("erasure", event, once=f"erasure {event['erasure_id']}"),
+                holds_of(settings, outbox).covering(),
             )
             if not (agent or subject or start or end):
                 _resume(erasing)
                 return
-            wish = _wish(agent, subject, _moment(start, "--from"), _moment(end, "--to"), why)
+            wish = _wish(agent, subject, moment(start, "--from"), moment(end, "--to"), why)
             counts = erasing.count(wish)
             for log, count in sorted(counts.items()):
                 typer.echo(plain(f"{log}: {count:,} disclosures"))
@@ -128,18 +129,6 @@ def _resume(erasing: Erasing) -> None:
 def _epochs(settings: Settings) -> Iterator[Epoch]:
     for found in places.find(settings.ledger_directory.parent, settings.deployment):
         yield Epoch(found.directory, found.log)
-
-
-def _moment(text: str, option: str) -> str:
-    """RFC 3339 in UTC with six decimals, as entries have it; what names no zone is UTC."""
-    if not text:
-        return ""
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        raise ConfigError(f"{option}: {text}: not RFC 3339, nor a date") from None
-    found = found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
-    return found.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def _read(found: reader.Found, entry: dict[str, Any], vault: Vault) -> list[form.Disclosure]:

@@ -154,6 +154,8 @@ def _describe_log(log: LogReport) -> Iterator[str]:
     for anchor in log.anchors:
         proven = f"there before {anchor.time} ({anchor.by})" if anchor.by else "no date (copies)"
         yield f"anchored outside: the first {anchor.size:,} entries, {proven}"
+    if log.pruned:
+        yield f"{log.pruned:,} of them pruned: their hashes are left, and lead to the checkpoint"
     if told := _describe_disclosures(log.disclosed):
         yield f"disclosures: {told}"
     for gap in log.gaps:

@@ -15,6 +15,7 @@ from authz.cli import (
     outcomes,
     policy,
     proof,
+    retention,
     serve,
     tail,
     token,
@@ -32,6 +33,8 @@ app.command()(ledger.verify)
 app.command()(ledger.show)
 app.command()(disclosures.disclose)
 app.command()(disclosures.erase)
+app.command()(retention.prune)
+app.command()(retention.restore)
 app.command()(tail.tail)
 app.command()(outcomes.outcomes)
 app.command()(agents.agents)
@@ -41,6 +44,7 @@ app.add_typer(serve.config, name="config")
 app.add_typer(policy.app, name="policy")
 app.add_typer(export.app, name="export")
 app.add_typer(anchors.app, name="anchors")
+app.add_typer(retention.hold, name="hold")
 app.add_typer(keys.app, name="keys")
 app.add_typer(log.app, name="log")
 app.add_typer(proof.app, name="proof")

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from authz.values import Decision, Malformed, Reason, Request, Ruling, Verdict
 
-# What each obligation that can be carried out may say. `capture` is the most that may be kept of the payload:
-# no more than its hash is. `retention_days` is the least time that the record stays: nothing deletes one.
+# What each obligation that can be carried out may say. `capture` is the most that may be kept of the payload
+# (`explanation.py`), `retention_days` the least time that the record stays (`followers/retention`).
 _CARRIED_OUT: Final[dict[str, tuple[str, ...]]] = {
     "reply_after": ("synced",),
     "tunnel": ("opaque",),

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from authz.followers.own_keys import OwnKeys
 from authz.followers.places import Place, checkpoint_of, find
-from authz.ledger import files
+from authz.ledger import files, pruned
 from authz.ledger.epochs import Opening, read_opening
 from authz.ledger.journal import FAILED
 
@@ -75,8 +75,8 @@ def _later(place: Place, places: list[Place]) -> list[Opening]:
     for other in places:
         if other.worker == place.worker and other.directory.name > place.directory.name:
             listing = files.segments(other.directory)
-            if listing.files:
-                openings.append(read_opening(listing.files[0]))
+            if listing.last >= 0:
+                openings.append(read_opening(other.directory, listing))
     return openings
 
 
@@ -107,8 +107,9 @@ def _sealed(place: Place) -> int:
 
 def _lines(directory: Path) -> int:
     """How many whole lines the epoch's segments hold."""
-    count = 0
-    for file in files.segments(directory).files:
+    listing = files.segments(directory)
+    count = sum(pruned.read(directory, number).entries for number in listing.pruned)
+    for file in listing.files:
         with files.open_regular(file) as stream:
             count += sum(line.endswith(b"\n") for line in files.lines(stream))
     return count

@@ -12,7 +12,8 @@ from pathlib import Path
 from msgspec import Struct
 
 from authz.errors import IntegrityViolation
-from authz.ledger import files, notes
+from authz.ledger import files, notes, pruned
+from authz.ledger.journal import SEGMENT_ENTRIES
 from authz.ledger.recovery import is_epoch
 
 
@@ -60,3 +61,14 @@ def checkpoint_of(place: Place, publics: Sequence[bytes]) -> tuple[notes.Checkpo
     if checkpoint.log != place.log or not notes.signed_by(checkpoint, *publics):
         raise IntegrityViolation(f"not a checkpoint of {place.log} signed by this log key", file=file)
     return checkpoint, note
+
+
+def pruned_to(directory: Path) -> int:
+    """How many entries an epoch had whose end was pruned; 0 if its end is there. Raises OSError."""
+    listing = files.segments(directory)
+    if listing.fault or listing.last not in listing.pruned:
+        return 0
+    try:
+        return listing.last * SEGMENT_ENTRIES + pruned.read(directory, listing.last).entries
+    except ValueError:
+        return 0

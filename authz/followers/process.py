@@ -31,6 +31,8 @@ from authz.followers.heads import Heads
 from authz.followers.outlets import Outlets
 from authz.followers.own_keys import OwnKeys
 from authz.followers.renewal import Renewal
+from authz.followers.retention.setup import pruning
+from authz.followers.retention.task import RetentionTask
 from authz.followers.seal import Sealer
 from authz.ledger import control
 from authz.ledger.checkpoint_store import open_to_sign
@@ -71,6 +73,7 @@ async def follow(settings: Settings, *, accept_damage: bool = False) -> int:
             Outlets(settings, keys, bell),
             bell,
             Renewal(settings, keys.records) if settings.root.module else None,
+            _retention(settings, stack),
         )
         stack.callback(parts.outlets.close)
         if status := _status(settings, parts):
@@ -88,13 +91,23 @@ class _Parts(Struct, frozen=True):
     outlets: Outlets
     bell: Bell
     renewal: Renewal | None
+    retention: RetentionTask | None
 
     def faults(self) -> list[str]:
         return [part.fault for part in (self.sealing, self.control) if part.fault]
 
     def gauges(self) -> Iterator[Gauge]:
         renewal = self.renewal.gauges() if self.renewal else ()
-        return chain(self.sealing.gauges(), self.control.gauges(), self.outlets.gauges(), renewal)
+        kept = self.retention.gauges() if self.retention else ()
+        return chain(self.sealing.gauges(), self.control.gauges(), self.outlets.gauges(), renewal, kept)
+
+
+def _retention(settings: Settings, stack: ExitStack) -> RetentionTask | None:
+    """With an outbox of its own: a connection is one thread's."""
+    if not settings.retention.delete:
+        return None
+    outbox = stack.enter_context(Outbox(settings.outbox))
+    return RetentionTask(pruning(settings, outbox), settings.retention.every_s)
 
 
 def _sealer(settings: Settings, keys: OwnKeys, stack: ExitStack) -> tuple[Sealer, Checkpoints]:
@@ -195,6 +208,8 @@ async def _run(settings: Settings, parts: _Parts, listener: socket.socket) -> No
     ]
     if parts.renewal:
         tasks.append(asyncio.create_task(parts.renewal.run(stop), name="renewal"))
+    if parts.retention:
+        tasks.append(asyncio.create_task(parts.retention.run(stop), name="retention"))
     stopping = asyncio.create_task(stop.wait())
     log.info("follower_started", bundles=settings.follower.bundles, ledgers=str(settings.state / "ledger"))
     with _signals(stop):

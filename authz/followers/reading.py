@@ -17,14 +17,16 @@ from typing import Any, Final
 from msgspec import Struct
 
 from authz.errors import CursorUnusable, IntegrityViolation
-from authz.ledger import files, form, merkle
+from authz.ledger import files, form, merkle, pruned
 from authz.ledger.journal import SEGMENT_ENTRIES, segment_name
 
 CHUNK: Final = 1 << 18  # bytes read at once; holds several of the longest entries
 
 
 class Position(Struct, frozen=True):
-    """Up to where an epoch was taken. `hash` (hex) and `offset` are of entry `size - 1`, if there is one."""
+    """Up to where an epoch was taken. `hash` (hex) and `offset` are of entry `size - 1`, if there is one; ""
+    where that is pruned.
+    """
 
     size: int = 0
     hash: str = merkle.EMPTY_HASH_HEX
@@ -57,6 +59,9 @@ def take(directory: Path, log: str, position: Position, upto: int, *, entries: i
         if position.size % SEGMENT_ENTRIES == 0:
             offset = 0
         chunk = _lines(file, offset)
+        if not chunk and (end := _pruned_to(directory, position.size)):
+            position = Position(end, "")
+            continue
         if not chunk:
             raise _violation("the entry is missing", file, position.size)
         for line in chunk:
@@ -88,15 +93,27 @@ def locate(directory: Path, seq: int) -> Position:
 
 
 def check(directory: Path, log: str, position: Position, what: str) -> None:
-    """Whether the entry before `position` is still the one that was taken. Raises CursorUnusable, whose text
-    begins with `what`; OSError.
+    """Whether the entry before `position` is still the one that was taken; a pruned one is taken for it.
+    Raises CursorUnusable, whose text begins with `what`; OSError.
     """
-    if position.size == 0:
+    if position.size == 0 or _pruned_to(directory, position.size - 1):
         return
     seq = position.size - 1
     lines = _lines(directory / "entries" / segment_name(seq), position.offset)
     if not lines or merkle.leaf_hash(lines[0]).hex() != position.hash or not _is_entry(lines[0], log, seq):
         raise CursorUnusable(f"{what}: entry {seq} of {log} is not the one that was exported last")
+
+
+def _pruned_to(directory: Path, seq: int) -> int:
+    """The number after the last entry of the segment of entry `seq`, if it was pruned; otherwise 0."""
+    number = seq // SEGMENT_ENTRIES
+    if number not in files.segments(directory).pruned:
+        return 0
+    try:
+        end = number * SEGMENT_ENTRIES + pruned.read(directory, number).entries
+    except ValueError as error:
+        raise _violation(str(error), pruned.marker_file(directory, number), seq) from None
+    return end if end > seq else 0
 
 
 def _is_entry(line: bytes, log: str, seq: int) -> bool:
@@ -129,7 +146,7 @@ def _lines(file: Path, offset: int) -> list[bytes]:
 
 def _read(line: bytes, log: str, position: Position, file: Path) -> dict[str, Any]:
     try:
-        return form.read(line, log, position.size, position.hash)
+        return form.read(line, log, position.size, position.hash or None)
     except ValueError as error:
         raise _violation(str(error), file, position.size) from None
 

@@ -24,7 +24,7 @@ import structlog
 
 from authz.errors import EvidenceUnavailable, IntegrityViolation, KeyUnusable
 from authz.followers.own_keys import OwnKeys
-from authz.followers.places import Place, checkpoint_of, find
+from authz.followers.places import Place, checkpoint_of, find, pruned_to
 from authz.followers.tail import SyncFailed, Tail
 from authz.followers.tile_writer import TileWriter
 from authz.ledger import files, notes, reader
@@ -222,12 +222,14 @@ def owned_up(place: Place) -> bool:
     for path in place.directory.parent.iterdir():
         if path.name > place.directory.name and is_epoch(path):
             listing = files.segments(path)
-            if listing.files and place.log in dict(read_opening(listing.files[0]).lost):
+            if place.log in dict(read_opening(path, listing).lost):
                 return True
     return False
 
 
 def _end(directory: Path) -> int:
     """How many entries the last whole line says there are; -1 if it cannot be read."""
+    if entries := pruned_to(directory):
+        return entries
     seq = reader.last_entry(directory).get("seq")
     return seq + 1 if type(seq) is int else -1

@@ -68,7 +68,7 @@ class Given(Struct, frozen=True):
         or saw others.
         """
         for anchor in self.anchors.get(log, ()):
-            if anchor.size > entries or roots[anchor.size] != anchor.root:
+            if anchor.size > entries or roots.get(anchor.size, anchor.root) != anchor.root:
                 return anchor
         return None
 

@@ -121,7 +121,7 @@ FORMS: Final[Mapping[str, Form]] = {
     # Who looked at disclosures: `names` of those of entry `at_seq` in log `of`.
     "access": Form({**_WHY, "of": "log", "at_seq": "count", "decision_id?": "uuid", "names": "names"}),
     # `value_digest`: SHA-256 of a salt, a line break and the agent, subject or time range that was erased:
-    # never its name. `count`: disclosures that there were. One `erasure_id` may stand twice after a crash.
+    # never its name. `count`: disclosures that there were.
     "erasure": Form(
         {
             **_WHY,
@@ -144,7 +144,11 @@ FORMS: Final[Mapping[str, Form]] = {
             "last_segment": "count",
             "entries": "count",
         },
-        {"plan": {"due": "time"}, "delete": {"archive?": "text", "archive_sha256?": "hash"}},
+        {
+            "plan": {"due": "time"},
+            "delete": {"archive?": "text", "archive_sha256?": "hash"},
+            "restore": {"archive": "text"},
+        },
     ),
     "hold": Form(
         {"name": "name", **_WHY},

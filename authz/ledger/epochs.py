@@ -10,13 +10,14 @@ reported as such, whatever is said here). Called by the verifier.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any, Final
 
 from msgspec import Struct
 
 from authz import canonical
-from authz.ledger import files, form
+from authz.ledger import files, form, pruned
 from authz.ledger.members import LOG
 from authz.ledger.report import Fault
 
@@ -42,22 +43,25 @@ class Opening(Struct, frozen=True):
         return Fault(what, str(self.file), 1, 0)
 
 
-def read_opening(segment: Path) -> Opening:
-    """Raises OSError if the segment cannot be read; what is no entry in it says nothing."""
-    with files.open_regular(segment) as stream:
-        first = _members(stream.readline(files.MAX_LINE))
-        gaps: list[dict[str, Any]] = []
-        for _ in range(MAX_GAPS):
-            members = _members(stream.readline(files.MAX_LINE))
-            if members.get("kind") != "gap":
-                break
-            gaps.append(members)
+def read_opening(directory: Path, listing: files.Listing) -> Opening:
+    """How the log in `directory` begins; of a pruned segment what its marker says, which counts only if it is
+    under the log's root. Raises OSError if it cannot be read; what is no entry in it says nothing.
+    """
+    segment = listing.first
+    if segment is None:
+        segment = directory / "entries"
+        lines = pruned.opening(directory) if 0 in listing.pruned else ()
+    else:
+        with files.open_regular(segment) as stream:
+            lines = tuple(islice(files.lines(stream), MAX_GAPS + 1))
+    first = _members(lines[0]) if lines else {}
+    gaps = tuple(takewhile(lambda members: members.get("kind") == "gap", map(_members, lines[1:])))
     log, old, size, root = (first.get(name) for name in ("log", *form.CONTINUES))
     if type(log) is not str or not LOG.fullmatch(log):
         log = ""
     if type(old) is not str or type(size) is not int or type(root) is not str:
-        return Opening(segment, log, gaps=tuple(gaps))
-    return Opening(segment, log, old, size, root, tuple(gaps))
+        return Opening(segment, log, gaps=gaps)
+    return Opening(segment, log, old, size, root, gaps)
 
 
 def _members(line: bytes) -> dict[str, Any]:

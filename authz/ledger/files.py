@@ -1,6 +1,6 @@
 """Where logs lie below a path, and how their files are read: regular files only, never more than a bound.
 
-    <path>/.../<epoch>/entries/00000000.jsonl, 00000001.jsonl, ...
+    <path>/.../<epoch>/entries/00000000.jsonl, 00000001.jsonl, ...      or .pruned, where entries were deleted
     <path>/.../<epoch>/checkpoint
 
 What is stored may be hostile: a symbolic link, a pipe or a directory in the place of a file is a fault of the
@@ -29,7 +29,8 @@ MAX_DEPTH: Final = 8  # directories between a path and an epoch
 MAX_STRANGERS: Final = 32  # names in a log's directory that are said one by one
 # What a log's directory may hold besides other directories; the last one is there while a checkpoint is made.
 _OWN: Final = frozenset(("entries", "tile", "checkpoint", "disclosures", "failed", ".checkpoint.new"))
-_SEGMENT: Final = re.compile(r"[0-9]{8}\.jsonl")
+_SEGMENT: Final = re.compile(r"([0-9]{8})\.(jsonl|pruned)")
+PRUNED: Final = ".pruned"  # ends the name of a marker (pruned.py)
 BLOCK: Final = 1 << 17  # bytes of whole lines, and one more line
 MAX_LINE: Final = MAX_ENTRY + 1  # bytes, with the newline; a longer line is read so far and lacks it
 
@@ -42,11 +43,31 @@ class Place(Struct, frozen=True):
 
 
 class Listing(Struct, frozen=True):
-    """The segments of a log in order, up to the first `fault`; `others` are names that are no segments."""
+    """The segments of a log in order, up to the first `fault`: `files` with their `numbers`, and between them
+    those that were `pruned`. `others` are names that are no segments.
+    """
 
     files: tuple[Path, ...]
     fault: Fault | None
     others: tuple[str, ...]
+    numbers: tuple[int, ...] = ()
+    pruned: tuple[int, ...] = ()
+
+    @property
+    def last(self) -> int:
+        """The number of the last segment, -1 without any."""
+        return max((*self.numbers, *self.pruned), default=-1)
+
+    def parts(self, log: Path) -> list[Path]:
+        """What there is of each segment, in order: its file, or where it was pruned the marker."""
+        named = dict(zip(self.numbers, self.files, strict=True))
+        marked = {number: log / "entries" / f"{number:08d}{PRUNED}" for number in self.pruned}
+        return [path for _, path in sorted((named | marked).items())]
+
+    @property
+    def first(self) -> Path | None:
+        """The file that the log begins with, None if there is none or it was pruned."""
+        return self.files[0] if self.numbers[:1] == (0,) else None
 
 
 def discover(path: Path) -> tuple[list[Place], list[Path]]:
@@ -92,20 +113,32 @@ def segments(log: Path) -> Listing:
     if not stat.S_ISDIR(os.lstat(directory).st_mode):
         return Listing((), Fault("not a directory", str(directory)), ())
     names = sorted(os.listdir(directory))
-    numbered = [name for name in names if _SEGMENT.fullmatch(name)]
+    found = [match for name in names if (match := _SEGMENT.fullmatch(name))]
     others = tuple(name for name in names if not _SEGMENT.fullmatch(name))
-    files: list[Path] = []
-    for number, name in enumerate(numbered):
-        seq = number * SEGMENT_ENTRIES
-        file = directory / segment_name(seq)
-        if name != file.name:
-            return Listing(
-                tuple(files), Fault("missing: later entries are there", str(file), seq=seq), others
-            )
-        if not stat.S_ISREG(os.lstat(file).st_mode):
-            return Listing(tuple(files), Fault("not a regular file", str(file), seq=seq), others)
-        files.append(file)
-    return Listing(tuple(files), None, others)
+    present = {int(match[1]) for match in found if match[2] == "jsonl"}
+    pruned = {int(match[1]) for match in found} - present
+    files: dict[int, Path] = {}
+    fault: Fault | None = None
+    for number in sorted(present | pruned):
+        file = directory / segment_name(number * SEGMENT_ENTRIES)
+        if fault := _misplaced(file, number, len(files) + sum(each < number for each in pruned)):
+            break
+        if number in present:
+            files[number] = file
+    upto = fault.seq // SEGMENT_ENTRIES if fault else len(present | pruned)
+    gone = tuple(number for number in sorted(pruned) if number < upto)
+    return Listing(tuple(files.values()), fault, others, tuple(files), gone)
+
+
+def _misplaced(file: Path, number: int, expected: int) -> Fault | None:
+    """Why segment `number` cannot be the one that comes next, which is `expected`."""
+    if number != expected:
+        missing = file.with_name(segment_name(expected * SEGMENT_ENTRIES))
+        what = "missing: later entries are there"
+        return Fault(what, str(missing), seq=expected * SEGMENT_ENTRIES)
+    if os.path.lexists(file) and not stat.S_ISREG(os.lstat(file).st_mode):
+        return Fault("not a regular file", str(file), seq=number * SEGMENT_ENTRIES)
+    return None
 
 
 def checkpoint(log: Path) -> tuple[bytes | None, Fault | None]:

@@ -71,7 +71,7 @@ def _walk(directory: Path, log: str, seals: list[Seal], trusted: int) -> tuple[H
     listing = files.segments(directory)
     held = Held(directory, log, sealed=max((size for size, _ in seals), default=0))
     tree, roots = merkle.CompactRange(), {0: merkle.EMPTY_HASH}
-    for number, file in enumerate(listing.files):
+    for number, file in zip(listing.numbers, listing.files, strict=True):
         first = number * SEGMENT_ENTRIES
         last = file == listing.files[-1] and listing.fault is None
         level = 1 if first + SEGMENT_ENTRIES <= trusted else 2

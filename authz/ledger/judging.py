@@ -15,8 +15,9 @@ from msgspec import Struct, field
 from authz.ledger import files, merkle, notes, revocation, succession
 from authz.ledger.anchors import Given
 from authz.ledger.epochs import Epochs, Extent, Opening
-from authz.ledger.journal import SEGMENT_ENTRIES
+from authz.ledger.journal import SEGMENT_ENTRIES, segment_name
 from authz.ledger.report import Disclosed, Fault, Gap, LogReport
+from authz.ledger.segment import Deletion
 from authz.ledger.succession import Succession
 from authz.ledger.trust import Trust
 
@@ -56,6 +57,9 @@ class Whole(Struct):
     unfit: Fault | None = None
     odd_tile: Fault | None = None
     segments: list[bytes] = []  # the roots of full ones
+    deletions: tuple[Deletion, ...] = ()
+    pruned: int = 0  # entries of which only hashes are left
+    resumed: bool = False  # what comes next comes after pruned entries
 
     @property
     def extent(self) -> Extent:
@@ -92,8 +96,8 @@ def revoked(plan: Plan, whole: Whole, trust: Trust, given: Given) -> Fault | Non
 
 def _at(plan: Plan, seq: int, what: str) -> Fault:
     """A fault at entry `seq`."""
-    number, place = divmod(seq, SEGMENT_ENTRIES)
-    return Fault(what, str(plan.listing.files[number]), place + 1, seq)
+    place = seq % SEGMENT_ENTRIES
+    return Fault(what, str(plan.place.path / "entries" / segment_name(seq)), place + 1, seq)
 
 
 def judge(
@@ -138,13 +142,15 @@ def judge(
         not_checked=tuple(unchecked),
         anchors=given.newest(plan.log),
         disclosed=whole.disclosed,
+        pruned=whole.pruned,
     )
 
 
 def _end(plan: Plan, whole: Whole, what: str) -> Fault:
     """A fault at the place where the next entry would be."""
-    file = plan.listing.files[-1] if plan.listing.files else plan.place.path / "entries"
-    line = whole.tree.size - SEGMENT_ENTRIES * max(0, len(plan.listing.files) - 1) + 1
+    last = plan.listing.last
+    file = plan.place.path / "entries" / (segment_name(last * SEGMENT_ENTRIES) if last >= 0 else "")
+    line = whole.tree.size - SEGMENT_ENTRIES * max(0, last) + 1
     return Fault(what, str(file), line, whole.tree.size)
 
 
@@ -156,10 +162,20 @@ def _against_checkpoint(plan: Plan, whole: Whole, level: int) -> Fault | None:
         return None
     if checkpoint.size > whole.tree.size:
         return _end(plan, whole, f"the log ends here, but its checkpoint covers {checkpoint.size} entries")
-    if whole.roots[checkpoint.size] != checkpoint.root:
+    if whole.roots.get(checkpoint.size) != checkpoint.root:
         return Fault(f"its root is not that of the first {checkpoint.size} entries on disk", file)
     if plan.opening.log not in ("", checkpoint.log):
         return Fault("it is of another log than the entries", file)
+    return None
+
+
+def unsaid(plan: Plan, said: set[tuple[str, int]], level: int) -> Fault | None:
+    """The first segment that is pruned though no `prune` entry, in a control log that verifies, says so."""
+    for number in plan.listing.pruned if level > 1 else ():
+        if (plan.log, number) not in said:
+            file = plan.place.path / "entries" / segment_name(number * SEGMENT_ENTRIES)
+            what = "missing, and no `prune` entry of a control log that is here and verifies says so"
+            return Fault(what, str(file), seq=number * SEGMENT_ENTRIES)
     return None
 
 

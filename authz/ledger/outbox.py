@@ -121,6 +121,12 @@ class Outbox:
             ) from None
         return Event(number, event_id, kind, at, members)
 
+    def waits(self, kind: str, members: Mapping[str, Any]) -> bool:
+        """Whether such an event is not a durable entry yet."""
+        query = "SELECT EXISTS (SELECT 1 FROM events WHERE kind = ? AND members = ?)"
+        with self._explained():
+            return bool(self._database.execute(query, (kind, canonical.encode(dict(members)))).fetchone()[0])
+
     def written(self, upto: int) -> None:
         """The events up to number `upto` are durable entries: forget them."""
         with self._explained():

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from authz import canonical
 from authz.errors import IntegrityViolation
-from authz.ledger import files, form, merkle
+from authz.ledger import files, form, merkle, pruned
 from authz.ledger.journal import SEGMENT_ENTRIES
 
 
@@ -42,9 +42,9 @@ class Found(Struct, frozen=True):
 
 
 def entries(log: Path, first: int = 0) -> Iterator[Found]:
-    """The entries of the log in directory `log` in order, from number `first` on."""
+    """The entries of the log in directory `log` in order, from number `first` on, but for pruned ones."""
     listing = files.segments(log)
-    for number, file in enumerate(listing.files):
+    for number, file in zip(listing.numbers, listing.files, strict=True):
         if (number + 1) * SEGMENT_ENTRIES > first:
             yield from _segment(file, number * SEGMENT_ENTRIES, first)
     if fault := listing.fault:
@@ -96,7 +96,9 @@ def by_seq(path: Path, seq: int, log: str = "") -> list[Found]:
     for place in files.discover(path)[0]:
         try:
             entry = next(entries(place.path, seq), None)
-            if entry is not None and f"/{entry.members().get('log')}".endswith(f"/{log}" if log else ""):
+            if entry is None or entry.seq != seq:  # not there, or pruned
+                continue
+            if f"/{entry.members().get('log')}".endswith(f"/{log}" if log else ""):
                 found.append(entry)
         except (IntegrityViolation, OSError) as error:
             unwell = unwell or error
@@ -106,18 +108,19 @@ def by_seq(path: Path, seq: int, log: str = "") -> list[Found]:
 
 
 def first_entry(directory: Path) -> dict[str, Any]:
-    """Members of the epoch's first entry; {} if it is not there or no entry."""
-    segments = files.segments(directory).files
-    if not segments:
-        return {}
-    with files.open_regular(segments[0]) as stream:
+    """Members of the epoch's first entry, also of a pruned one; {} if it is not there or no entry."""
+    listing = files.segments(directory)
+    if listing.first is None:
+        lines = pruned.opening(directory)
+        return _members(lines[0]) if lines else {}
+    with files.open_regular(listing.first) as stream:
         return _members(stream.readline(files.MAX_LINE).removesuffix(b"\n"))
 
 
 def last_entry(directory: Path) -> dict[str, Any]:
-    """Members of the epoch's last whole line; {} if it is not there or no entry."""
+    """Members of the epoch's last whole line; {} if it is not there, no entry or pruned."""
     listing = files.segments(directory)
-    if listing.fault or not listing.files:
+    if listing.fault or not listing.files or listing.last != listing.numbers[-1]:
         return {}
     with files.open_regular(listing.files[-1]) as stream:
         stream.seek(max(0, os.fstat(stream.fileno()).st_size - 2 * (form.MAX_ENTRY + 1)))

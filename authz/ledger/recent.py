@@ -31,17 +31,17 @@ class Cursor:
     @classmethod
     def at_end(cls, log: Path) -> Cursor:
         """After the last whole line that is there now."""
-        segments = files.segments(log).files
-        if not segments:
-            return cls(log)
-        with files.open_regular(segments[-1]) as stream:
+        listing = files.segments(log)
+        if not listing.files:
+            return cls(log, listing.last + 1)
+        with files.open_regular(listing.files[-1]) as stream:
             size = os.fstat(stream.fileno()).st_size
             start = max(0, size - MAX_ENTRY - 1)
             stream.seek(start)
             end = start + stream.read(size - start).rfind(b"\n") + 1
         if end == start and size - start > MAX_ENTRY:
-            raise _too_long(segments[-1])
-        return cls(log, len(segments) - 1, end)
+            raise _too_long(listing.files[-1])
+        return cls(log, listing.numbers[-1], end)
 
     def take(self) -> Iterator[bytes]:
         """The whole lines that were added, without their newlines."""
@@ -66,6 +66,8 @@ class Cursor:
         """The whole lines before this place, the last one first."""
         for number in range(self._number, -1, -1):
             file = self._file(number)
+            if not file.exists():  # pruned, as all before it may be
+                continue
             yield from _backwards(file, self._offset if number == self._number else file.stat().st_size)
 
     def _read(self) -> bytes:

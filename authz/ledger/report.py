@@ -86,7 +86,8 @@ class Disclosed(Struct):
 class LogReport(Struct, frozen=True):
     """One epoch. `sealed` of its `entries` are under its checkpoint; `root` (hex) is over all of them.
 
-    After a fault, `entries` counts what is good before it. `torn_bytes` belong to an incomplete last line.
+    Of `pruned` ones only hashes are left. After a fault, `entries` counts what is good before it.
+    `torn_bytes` belong to an incomplete last line.
     """
 
     log: str
@@ -102,6 +103,7 @@ class LogReport(Struct, frozen=True):
     not_checked: tuple[str, ...]
     anchors: tuple[Dated, ...] = ()
     disclosed: Disclosed = field(default_factory=Disclosed)
+    pruned: int = 0
 
     @property
     def unsealed(self) -> int:

@@ -24,6 +24,7 @@ from authz.ledger.report import Disclosed, Fault, Gap
 from authz.ledger.succession import InUse, Succession
 from authz.ledger.tiles import HEIGHT, WIDTH
 
+_DELETES: Final = ("seq", "of", "first_segment", "last_segment")
 MAX_GAPS: Final = 100  # named in a report; the rest is counted
 
 
@@ -49,6 +50,15 @@ class Task(Struct, frozen=True):
     tiles: bool = False  # also whether stored tiles are those of these entries
 
 
+class Deletion(Struct, frozen=True):
+    """A `prune` entry, number `seq`: of log `of` the segments `first` to `last` may be gone."""
+
+    seq: int
+    of: str
+    first: int
+    last: int
+
+
 class Walked(Struct):
     """What a segment holds: `entries` good ones from `previous` to `tip` (hex hashes), and their `tree`;
     `issuers` by the kid of each key that counts by its certificate.
@@ -68,6 +78,8 @@ class Walked(Struct):
     disclosed: Disclosed = field(default_factory=Disclosed)
     unfit: Fault | None = None  # the first of the disclosures
     odd_tile: Fault | None = None  # the first stored tile that is not of these entries
+    deletions: tuple[Deletion, ...] = ()  # that the entries of a control log name
+    pruned: bool = False  # only the hashes are left
 
     @property
     def entries(self) -> int:
@@ -235,6 +247,9 @@ def _note(members: dict[str, Any], walked: Walked) -> None:
     kind = members["kind"]
     if kind == "close":
         walked.closed = True
+    elif kind == "prune" and members.get("action") == "delete":
+        said = Deletion(*(members[name] for name in _DELETES))
+        walked.deletions += (said,)
     elif kind == "gap":
         walked.gap_count += 1
         if walked.gap_count <= MAX_GAPS:

@@ -98,6 +98,10 @@ class Succession(Struct):
                 raise ValueError(f"more than {MAX_RUNS} keys in a segment")
             self.runs.append((members["seq"] + 1, handed.key_id))
 
+    def resume(self, after: Succession) -> None:
+        """`after` is of a part behind entries that were pruned: any key may be in use there."""
+        self.runs += after.runs[1:] if after.runs and after.runs[0][1] == self.last else after.runs
+
     def follow(self, after: Succession) -> None:
         """`after` is of the next part. Raises ValueError if it does not begin with the key that is in use."""
         if self.runs and after.runs:

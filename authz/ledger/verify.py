@@ -27,18 +27,19 @@ from typing import Final
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from authz.errors import IntegrityViolation
-from authz.ledger import files, merkle, notes, segment, stored_tiles, vouching
+from authz.ledger import control, files, merkle, notes, pruned, segment, stored_tiles, vouching
 from authz.ledger import sealed as sealed_logs
 from authz.ledger.anchors import Given
 from authz.ledger.bound import bound
 from authz.ledger.certificates import Certified
 from authz.ledger.disclosures.vault import Vault
-from authz.ledger.epochs import Epochs, Opening, read_opening
-from authz.ledger.journal import SEGMENT_ENTRIES
-from authz.ledger.judging import NONE_GIVEN, Plan, Whole, absent, judge, returned, revoked
+from authz.ledger.epochs import Epochs, read_opening
+from authz.ledger.journal import SEGMENT_ENTRIES, segment_name
+from authz.ledger.judging import NONE_GIVEN, Plan, Whole, absent, judge, returned, revoked, unsaid
 from authz.ledger.report import BY_LEVEL, NEVER_CHECKED, NO_ANCHORS, Fault, Report, exposure
 from authz.ledger.trust import Trust
 
+MAX_RUN: Final = 1 << 20  # segments that one `prune` entry names: more entries than a log has
 PARALLEL_FROM: Final = 16 << 20  # bytes of entries from which on starting processes pays
 
 
@@ -70,12 +71,18 @@ def verify(
     epochs = Epochs([plan.opening for plan in plans] if level > 1 else [])
     tasks = [_tasks(plan, epochs, trust, level, given, vault) for plan in plans]
     walks = _walks([task for share in tasks for task in share], processes)
-    wholes = [_together(plan, islice(walks, len(share))) for plan, share in zip(plans, tasks, strict=True)]
+    wholes = [
+        _together(plan, islice(walks, len(share)), _sizes(plan, epochs, given))
+        for plan, share in zip(plans, tasks, strict=True)
+    ]
     extents = {plan.log: whole.extent for plan, whole in zip(plans, wholes, strict=True)}
     for plan, fault in returned(plans, wholes):
         wholes[plans.index(plan)].fault = fault
     for plan, whole in zip(plans, wholes, strict=True):
         whole.fault = whole.fault or revoked(plan, whole, trust, given)
+    said = _said(plans, wholes, level)
+    for plan, whole in zip(plans, wholes, strict=True):
+        whole.fault = whole.fault or unsaid(plan, said, level)
     logs = tuple(
         judge(plan, whole, epochs, extents, level, sealed, given)
         for plan, whole in zip(plans, wholes, strict=True)
@@ -102,7 +109,7 @@ def _plan(place: files.Place, trust: Trust) -> Plan:
     """Read everything but the entries. The checkpoint first: a living log only grows after it."""
     checkpoint, signers, fault = _read_checkpoint(place.path, trust)
     listing = files.segments(place.path)
-    opening = read_opening(listing.files[0]) if listing.files else Opening(place.path / "entries")
+    opening = read_opening(place.path, listing)
     return Plan(place, listing, opening, checkpoint, fault, signers)
 
 
@@ -123,16 +130,14 @@ def _read_checkpoint(
 def _tasks(
     plan: Plan, epochs: Epochs, trust: Trust, level: int, given: Given, vault: Vault | None
 ) -> list[segment.Task]:
-    sizes = given.sizes(plan.log) | ({plan.checkpoint.size} if plan.checkpoint else set())
-    sizes.update(epochs.cuts(plan.log))
-    last = len(plan.listing.files) - 1
+    sizes = _sizes(plan, epochs, given)
     certified = _certified(plan, trust if level == 3 else None)
     roots = b"".join(root.public_bytes(Encoding.PEM) for root in trust.record_roots) if level == 3 else b""
     return [
         segment.Task(
             file,
             number * SEGMENT_ENTRIES,
-            number == last and plan.listing.fault is None,
+            number == plan.listing.last and plan.listing.fault is None,
             plan.log,
             level,
             trust.record_keys if level == 3 else (),
@@ -143,7 +148,7 @@ def _tasks(
             tiles=True,
             vault=vault,
         )
-        for number, file in enumerate(plan.listing.files)
+        for number, file in zip(plan.listing.numbers, plan.listing.files, strict=True)
     ]
 
 
@@ -151,9 +156,16 @@ def _certified(plan: Plan, trust: Trust | None) -> tuple[Certified, ...]:
     """The keys that this log's segments but the last bring certificates for. A living log only adds to that
     one, and its walk learns what it brings.
     """
-    if trust is None or len(plan.listing.files) < 2:
+    parts = plan.listing.parts(plan.place.path)
+    if trust is None or len(parts) < 2:
         return ()
-    return tuple(vouching.find(plan.listing.files[:-1], trust.record_roots, plan.log))
+    return tuple(vouching.find(parts[:-1], trust.record_roots, plan.log))
+
+
+def _sizes(plan: Plan, epochs: Epochs, given: Given) -> set[int]:
+    """At which the roots of a log are wanted."""
+    sizes = given.sizes(plan.log) | ({plan.checkpoint.size} if plan.checkpoint else set())
+    return sizes | set(epochs.cuts(plan.log))
 
 
 def _walks(tasks: list[segment.Task], processes: int) -> Iterator[segment.Walked]:
@@ -168,27 +180,66 @@ def _walks(tasks: list[segment.Task], processes: int) -> Iterator[segment.Walked
         raise ChildProcessError(errno.ECHILD, "a verifying process ended early") from None
 
 
-def _together(plan: Plan, walks: Iterable[segment.Walked]) -> Whole:
+def _together(plan: Plan, walks: Iterable[segment.Walked], sizes: set[int]) -> Whole:
     """Segments -> log: each must follow the one before. Every walk is taken, since others come after them."""
     whole = Whole(merkle.CompactRange(), {0: merkle.EMPTY_HASH})
-    for number, (file, walked) in enumerate(zip(plan.listing.files, walks, strict=True)):
+    walked = dict(zip(plan.listing.numbers, walks, strict=True))
+    for number in sorted({*walked, *plan.listing.pruned}):
         if whole.fault:
-            continue
-        if walked.entries and walked.previous not in ("", whole.tip):
-            what = "previous_entry_hash: not the hash of what is before this segment"
+            break
+        found = walked.get(number) or _left(plan, number, sizes)
+        file = plan.place.path / "entries" / segment_name(number * SEGMENT_ENTRIES)
+        what = _not_next(whole, found)
+        if what:
             whole.fault = Fault(what, str(file), 1, number * SEGMENT_ENTRIES)
-        elif walked.entries and whole.closed:
-            whole.fault = Fault("an entry after `close`", str(file), 1, number * SEGMENT_ENTRIES)
         else:
-            try:
-                whole.succession.follow(walked.succession)
-            except ValueError as error:
-                whole.fault = Fault(str(error), str(file), 1, number * SEGMENT_ENTRIES)
-            else:
-                _add(whole, walked)
+            _add(whole, found)
     whole.fault = whole.fault or plan.listing.fault
     whole.odd_tile = whole.odd_tile or stored_tiles.odd_above(plan.place.path, whole.segments)
     return whole
+
+
+def _not_next(whole: Whole, found: segment.Walked) -> str:
+    """Why a segment cannot follow what is `whole` so far; "" if it can."""
+    if found.entries and whole.tip and found.previous not in ("", whole.tip):
+        return "previous_entry_hash: not the hash of what is before this segment"
+    if found.entries and whole.closed:
+        return "an entry after `close`"
+    try:
+        (whole.succession.resume if whole.resumed else whole.succession.follow)(found.succession)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _left(plan: Plan, number: int, sizes: set[int]) -> segment.Walked:
+    """What is left of a pruned segment, as if it had been walked."""
+    log, first = plan.place.path, number * SEGMENT_ENTRIES
+    try:
+        tree = pruned.tree(log, number, pruned.read(log, number))
+    except ValueError as error:
+        fault = Fault(str(error), str(pruned.marker_file(log, number)), seq=first)
+        return segment.Walked(merkle.CompactRange(), fault=fault)
+    at = {first + tree.size: tree.copy()} if first + tree.size in sizes else {}
+    return segment.Walked(tree, at=at, pruned=True)
+
+
+def _said(plans: list[Plan], wholes: list[Whole], level: int) -> set[tuple[str, int]]:
+    """The logs and segments that were pruned, as the entries of their deployment's control log say that
+    somebody vouches for: the record key at level 3, or the log key by the checkpoint over them.
+    """
+    said: set[tuple[str, int]] = set()
+    for plan, whole in zip(plans, wholes, strict=True):
+        deployment, _, rest = plan.log.partition("/")
+        if whole.fault or plan.checkpoint_fault or not rest.startswith(f"{control.WORKER}/"):
+            continue
+        seal = plan.checkpoint
+        covered = seal.size if seal and whole.roots.get(seal.size) == seal.root else 0
+        for each in whole.deletions:
+            if each.of.startswith(f"{deployment}/") and (level == 3 or each.seq < covered):
+                last = min(each.last, each.first + MAX_RUN)
+                said.update((each.of, number) for number in range(each.first, last + 1))
+    return said
 
 
 def _add(whole: Whole, walked: segment.Walked) -> None:
@@ -199,7 +250,10 @@ def _add(whole: Whole, walked: segment.Walked) -> None:
     whole.tree.join(walked.tree)
     if walked.entries == SEGMENT_ENTRIES:
         whole.segments.append(walked.tree.root())
-    whole.tip = walked.tip or whole.tip
+    whole.tip = "" if walked.pruned else walked.tip or whole.tip
+    whole.resumed = walked.pruned
+    whole.pruned += walked.entries if walked.pruned else 0
+    whole.deletions += walked.deletions
     whole.closed = whole.closed or walked.closed
     whole.torn_bytes = walked.torn_bytes
     whole.issuers |= walked.issuers

@@ -17,7 +17,7 @@ from typing import Final
 from cryptography import x509
 
 from authz import canonical
-from authz.ledger import attestation, certificates, files, keys
+from authz.ledger import attestation, certificates, files, keys, pruned
 from authz.ledger.certificates import Certified
 from authz.ledger.form import MAX_ENTRY
 from authz.ledger.journal import SEGMENT_ENTRIES
@@ -36,7 +36,7 @@ def texts(
 ) -> Iterator[tuple[Certified, str]]:
     """The same with each certificate in base64."""
     for segment in segments if roots else ():
-        for line in _lines(segment):
+        for line in _lines(segment) if segment.suffix != files.PRUNED else _left(segment):
             with suppress(ValueError):
                 text = canonical.parse(line).get("certificate", "")
                 yield certificates.check(text, roots, log), text
@@ -49,12 +49,22 @@ def of_entry(
     segment `file`; None if that has no certificate by one of `roots`. Raises OSError.
     """
     members = canonical.parse(entry)
-    segments = files.segments(file.parent.parent).files[: seq // SEGMENT_ENTRIES + 1]
+    log = file.parent.parent
+    segments = files.segments(log).parts(log)[: seq // SEGMENT_ENTRIES + 1]
     kid = attestation.kid_of(members)
     for certified, text in texts(segments, roots, members["log"]):
         if keys.thumbprint(certified.public) == kid:
             return certified, text
     return None
+
+
+def _left(marker: Path) -> tuple[bytes, ...]:
+    """What a pruned segment left that may bring a certificate."""
+    try:
+        found = pruned.read_file(marker)
+    except ValueError:
+        return ()
+    return (*found.opening, found.key)
 
 
 def _lines(segment: Path) -> Iterator[bytes]:

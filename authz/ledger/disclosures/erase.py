@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import uuid
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -23,7 +23,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from authz.errors import AegisError, IntegrityViolation
+from authz.errors import AegisError, ConfigError, IntegrityViolation
 from authz.ledger import reader
 from authz.ledger.disclosures import form, place
 from authz.ledger.disclosures.reader import Kept, Opener, kept
@@ -43,7 +43,10 @@ class Epoch(Struct, frozen=True):
 
 
 class Erasing:
-    """`plans`: where they lie. `say(members)` puts the `erasure` event where it is durable, or raises."""
+    """`plans`: where they lie. `say(members)` puts the `erasure` event where it is durable, or raises.
+    `holder(entry)` names the legal hold over an entry, "" for none: nothing that one covers is erased, and
+    ConfigError says so.
+    """
 
     def __init__(
         self,
@@ -51,8 +54,10 @@ class Erasing:
         epochs: Callable[[], Iterable[Epoch]],
         vault: Vault,
         say: Callable[[dict[str, Any]], None],
+        holder: Callable[[Mapping[str, Any]], str] = lambda entry: "",
     ) -> None:
         self._plans, self._epochs, self._vault, self._say = plans, epochs, vault, say
+        self._holder = holder
 
     def count(self, wish: Wish) -> dict[str, int]:
         """How many disclosures there are to be erased, by log."""
@@ -111,16 +116,21 @@ class Erasing:
     def _judged(self, epoch: Epoch, number: int, wish: Wish) -> Iterator[tuple[Kept, bool]]:
         """Each line of a segment that can still be opened, and whether it is meant."""
         first = number * SEGMENT_ENTRIES
-        concerned: set[int] = set()
+        concerned: dict[int, str] = {}  # with the hold over each
         for found in reader.entries(epoch.directory, first):
             if found.seq >= first + SEGMENT_ENTRIES:
                 break
-            if wish.concerns(found.members()):
-                concerned.add(found.seq)
+            if wish.concerns(members := found.members()):
+                concerned[found.seq] = self._holder(members)
         opener = Opener(epoch.directory, epoch.log, self._vault)
         for each in map(opener.open, kept(epoch.directory, number)):
-            if not each.erased:
-                yield each, each.line.seq in concerned and wish.means(each.sd or ())
+            if each.erased:
+                continue
+            meant = each.line.seq in concerned and wish.means(each.sd or ())
+            if meant and concerned[each.line.seq]:
+                held = f"hold {concerned[each.line.seq]} covers entry {each.line.seq} of {epoch.log}"
+                raise ConfigError(f"nothing is erased: {held}")
+            yield each, meant
 
     def _replace(self, epoch: Epoch, number: int, wish: Wish) -> None:
         """A new file with what stays of the segment, under a new key."""

@@ -62,6 +62,7 @@ EVENTS: Final[list[tuple[str, dict[str, Any]]]] = [
     ),
     ("prune", _WHY | _SEGMENTS | {"action": "plan", "due": TIME}),
     ("prune", _WHY | _SEGMENTS | {"action": "delete", "archive": "s3://a/b", "archive_sha256": HASH}),
+    ("prune", _WHY | _SEGMENTS | {"action": "restore", "archive": "bucket"}),
     ("hold", _WHY | {"name": "case-7", "action": "set", "logs": [LOG], "agent_id": "a"}),
     ("hold", _WHY | {"name": "case-7", "action": "lift"}),
 ]
