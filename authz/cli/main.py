@@ -7,6 +7,7 @@ import typer
 from authz.cli import (
     agents,
     anchors,
+    complete,
     disclosures,
     export,
     keys,
@@ -37,6 +38,7 @@ app.command()(retention.prune)
 app.command()(retention.restore)
 app.command()(tail.tail)
 app.command()(outcomes.outcomes)
+app.command()(complete.complete)
 app.command()(agents.agents)
 app.command()(up.up)
 app.command()(token.token)

@@ -75,8 +75,7 @@ class Joined(Struct):
 def join(path: Path, after_s: float) -> Joined:
     """Raises IntegrityViolation for a line that is no entry, OSError for what cannot be read."""
     with closing(sqlite3.connect("")) as store:
-        store.executescript(_TABLES)
-        joining = _Joining(store, after_s)
+        joining = Joining(store, after_s)
         for place in files.discover(path)[0]:
             for entry in _entries(place.path):
                 joining.take(entry)
@@ -106,11 +105,25 @@ def _number(entry: dict[str, Any], name: str) -> int:
     return value if type(value) is int else -1
 
 
-class _Joining:
-    def __init__(self, store: sqlite3.Connection, after_s: float) -> None:
-        self._store = store
+class Joining:
+    """Takes entries, then gives the `result`. Of decisions and outcomes those are counted that were recorded
+    within `interval` (timestamps, both included), outcomes also `after_s` later. An outcome may be of a
+    decision in one of `others`, logs that are not taken.
+    """
+
+    def __init__(
+        self,
+        store: sqlite3.Connection,
+        after_s: float,
+        interval: tuple[str, str] = ("", "~"),
+        others: frozenset[str] = frozenset(),
+    ) -> None:
+        store.executescript(_TABLES)
+        self._store, self._others = store, others
         self._joined = Joined(after_s)
         self._after = timedelta(seconds=after_s)
+        self._from, self._to = interval
+        self._late = self._to if self._to == "~" else _timestamp(_moment(self._to) + self._after)
         self._newest = ""
         self._sizes: dict[str, int] = {}  # of each log, so far
         self._matched: dict[str, str] = {}  # decision id -> event of its outcome, oldest first
@@ -121,13 +134,19 @@ class _Joining:
         self._newest = max(self._newest, at)
         self._sizes[entry["log"]] = entry["seq"] + 1
         if kind == "decision":
-            self._joined.decisions += 1
+            self._joined.decisions += self._counts(at)
             self._decision(entry, at)
         elif kind == "outcome":
-            self._joined.outcomes += 1
+            self._joined.outcomes += self._counts_late(at)
             self._outcome(entry, at)
-        elif kind == "heartbeat":
+        elif kind == "heartbeat" and self._counts_late(at):
             self._lost(entry.get("outcomes_lost"))
+
+    def _counts(self, at: str) -> bool:
+        return self._from <= at <= self._to
+
+    def _counts_late(self, at: str) -> bool:
+        return self._from <= at <= self._late
 
     def _lost(self, said: Any) -> None:
         for each in said if isinstance(said, list) else ():
@@ -153,9 +172,10 @@ class _Joining:
         event = f"{_text(entry, 'started')} {_number(entry, 'duration_us')}"
         row = (identity, log, seq, request, forwarded, at, entry["log"], entry["seq"], event, endpoint)
         if identity in self._matched:
-            same = self._matched[identity] == event
-            self._joined.duplicates += same
-            self._joined.repeated += not same
+            if self._counts_late(at):
+                same = self._matched[identity] == event
+                self._joined.duplicates += same
+                self._joined.repeated += not same
             return
         found = self._store.execute("SELECT * FROM decision WHERE id = ?", (identity,)).fetchone()
         if found and found[1:3] == (log, seq):
@@ -167,11 +187,12 @@ class _Joining:
     def _match(self, decision: tuple[Any, ...], decided: str, outcome: tuple[Any, ...]) -> None:
         """A decision's row and an outcome's belong together."""
         joined, forwarded, at = self._joined, outcome[4], outcome[5]
+        counts = self._counts(decided)
         if _moment(at) - _moment(decided) > self._after:
-            joined.late += 1
+            joined.late += counts
         else:
-            joined.in_time += 1
-        if forwarded and decision[3] != ALLOW:
+            joined.in_time += counts
+        if forwarded and decision[3] != ALLOW and (counts or self._counts_late(at)):
             self._breach(outcome, f"forwarded, though decision {decision[0]} is {decision[3]}")
         if len(self._matched) >= WINDOW:
             del self._matched[next(iter(self._matched))]
@@ -201,11 +222,13 @@ class _Joining:
                 continue
             self._store.execute("DELETE FROM outcome WHERE rowid = ?", (place,))
             self._store.execute("DELETE FROM decision WHERE id = ?", (identity,))
-            self._joined.by_request_id += 1
+            self._joined.by_request_id += self._counts(decision[5])
             self._match(decision, decision[5], outcome)
 
     def _left_outcome(self, outcome: tuple[Any, ...]) -> None:
         identity, log, seq, forwarded = outcome[0], outcome[1], outcome[2], outcome[4]
+        if not self._counts_late(outcome[5]) or (log not in self._sizes and log in self._others):
+            return
         if identity and log not in self._sizes:
             self._joined.elsewhere += 1
         elif identity and 0 <= seq < self._sizes[log]:
@@ -221,21 +244,28 @@ class _Joining:
         joined = self._joined
         if not joined.decisions:
             return
-        bound = _moment(self._newest) - self._after
-        before = bound.isoformat(timespec="microseconds").replace("+00:00", "Z")
-        left = "SELECT count(*) FROM decision WHERE "
-        (joined.pending,) = self._store.execute(f"{left} at >= ?", (before,)).fetchone()
+        before = _timestamp(_moment(self._newest) - self._after)
+        left = "SELECT count(*) FROM decision WHERE at >= ? AND at <= ? AND "
+        here = (self._from, self._to, before)
+        (joined.pending,) = self._store.execute(f"{left} at >= ?", here).fetchone()
         old = f"{left} at < ? AND decision"
-        (joined.missing_allowed,) = self._store.execute(f"{old} = ?", (before, ALLOW)).fetchone()
-        (joined.missing_denied,) = self._store.execute(f"{old} != ?", (before, ALLOW)).fetchone()
+        (joined.missing_allowed,) = self._store.execute(f"{old} = ?", (*here, ALLOW)).fetchone()
+        (joined.missing_denied,) = self._store.execute(f"{old} != ?", (*here, ALLOW)).fetchone()
         rows = self._store.execute(
-            "SELECT log, seq, decision, id FROM decision WHERE at < ? ORDER BY at LIMIT ?", (before, EXAMPLES)
+            "SELECT log, seq, decision, id FROM decision WHERE at >= ? AND at <= ? AND at < ? "
+            "ORDER BY at LIMIT ?",
+            (*here, EXAMPLES),
         )
         joined.missing_examples.extend(Example(log, seq, f"{what} {id_}") for log, seq, what, id_ in rows)
 
 
 def _moment(timestamp: str) -> datetime:
     return datetime.fromisoformat(timestamp)
+
+
+def _timestamp(moment: datetime) -> str:
+    """As in entries."""
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def _add(examples: list[Example], example: Example) -> None:
