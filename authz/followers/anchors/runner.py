@@ -137,9 +137,7 @@ class Anchoring:
             known.fault, known.contradicted = str(error), isinstance(error, Contradicted)
             known.next = at + self._pause_s(known.tries)
             self._failed(known.fault, log=candidate.log, tries=known.tries, contradicted=known.contradicted)
-            if known.contradicted:
-                await asyncio.to_thread(self._contradicted, candidate, known)
-            return None
+            return await self._look_into(candidate, known) if known.contradicted else None
         self.anchored += 1
         known.done, known.next = Done(candidate.size, at), at + self._anchor.every_s
         known.tries, known.fault, known.contradicted = 0, "", False
@@ -156,13 +154,19 @@ class Anchoring:
         self._record(event(self.kind, candidate, receipt, kept.name))
         self._receipts.note(candidate.log, self.kind, Done(candidate.size, at))
 
-    def _contradicted(self, candidate: Candidate, known: _Log) -> None:
-        """On a thread. An epoch that a later one has given up, by its `gap`, is never anchored again."""
-        if candidate.place.final and owned_up(candidate.place):
-            known.done = Done(candidate.size, known.done.at)
-            known.fault, known.contradicted = "", False
-        else:
-            self._learn(candidate.log, candidate.size)
+    async def _look_into(self, candidate: Candidate, known: _Log) -> Exception | None:
+        """What it knows otherwise, if that can be had. An epoch that a later one has given up, by its `gap`,
+        is never anchored again.
+        """
+        try:
+            if candidate.place.final and await asyncio.to_thread(owned_up, candidate.place):
+                known.done = Done(candidate.size, known.done.at)
+                known.fault, known.contradicted = "", False
+            else:
+                await asyncio.to_thread(self._learn, candidate.log, candidate.size)
+        except (EvidenceUnavailable, OSError) as error:
+            return error
+        return None
 
     def _failed(self, error: str, **more: Any) -> None:
         self.failures += 1

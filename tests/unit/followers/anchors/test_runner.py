@@ -274,3 +274,13 @@ async def test_a_log_without_an_answer_keeps_no_other_waiting(harness: Harness) 
         harness.now += 20
     assert harness.anchor.sizes == [4]
     assert harness.gauge("failures_total") == 3
+
+
+async def test_a_checkpoint_store_that_is_away_is_waited_for(harness: Harness) -> None:
+    def away(log: str, size: int) -> None:
+        raise EvidenceUnavailable("the checkpoint store is away")
+
+    harness.task._learn = away
+    harness.anchor.faults = [Contradicted("it knows 9 entries")]
+    assert await harness.look() == 0.5
+    assert harness.task.fault == "the checkpoint store is away"
