@@ -193,9 +193,9 @@ class Followed:
         return "gap"
 
     def _epochs(self) -> list[Path]:
-        """Of the control log, those in which anything was said."""
+        """Of the control log, those that hold an entry: recovery forgets one that lost its first."""
         root = self.settings.ledger_directory.with_name(control.WORKER)
-        return [each for each in sorted(root.glob("*Z-*")) if any((each / "entries").glob("*"))]
+        return [each for each in sorted(root.glob("*Z-*")) if ledgers.read(each)]
 
     def whole(self) -> None:
         assert len(self.judge()) >= self.events
