@@ -32,8 +32,9 @@ lint: install-dev ## ruff, mypy, the import contracts
 bench: $(if $(PEER),install-dev,install) ## what a decision costs above a bare Check (PEER=opa-envoy-plugin: and it)
 	@$(BIN)/python benchmarks/bench.py $(if $(PEER),--plugin $(PEER)) $(BENCH)
 
-crash: install-dev ## the follower killed at every system call, its power gone 300 times, kills for SECONDS (strace)
+crash: install-dev ## worker and follower killed at every system call, power gone 300 times, kills for SECONDS (strace)
 	@dir=$$(mktemp -d -p /dev/shm 2>/dev/null || mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
+	$(BIN)/python -m tests.killed kernel "$$dir/kernel" 1 | tail -n 1 && \
 	$(BIN)/python -m tests.followed calls "$$dir/calls" 1 | tail -n 1 && \
 	$(BIN)/python -m tests.followed power "$$dir/power" 300 | tail -n 1 && \
 	$(BIN)/python -m tests.followed random "$$dir/random" $(or $(SECONDS),600) | tail -n 1

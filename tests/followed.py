@@ -24,15 +24,12 @@ import os
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import uvloop
 
@@ -44,32 +41,12 @@ from authz.ledger.outbox import Outbox
 from authz.ledger.tiles import WIDTH
 from tests import ledgers, power
 from tests.controls import HOLD
-from tests.strace import under
+from tests.strace import KINDS, forked, under
 from tests.workers import Worker, decision
 
-KINDS: Final = (
-    "openat", "write", "pwrite64", "fsync", "fdatasync", "ftruncate", "mkdir", "rename", "link", "unlink"
-)  # fmt: skip
 PATIENCE_S: Final = 60.0
 AFTER: Final = "after the power came back"
 EACH: Final = 2  # events and entries before each round
-
-
-@contextmanager
-def forked(live: Callable[[], Coroutine[Any, Any, int]], tracer: list[str]) -> Iterator[int]:
-    """A child that begins to `live` once strace has attached to it; its id. The block waits for it."""
-    child = os.fork()
-    if child == 0:
-        os.kill(os.getpid(), signal.SIGSTOP)
-        os._exit(uvloop.run(live()))
-    _, status = os.waitpid(child, os.WUNTRACED)
-    assert os.WIFSTOPPED(status), status
-    with subprocess.Popen([*tracer, "-p", str(child)], stderr=subprocess.PIPE, text=True) as tracing:
-        assert tracing.stderr
-        line = tracing.stderr.readline()
-        assert "attached" in line, line
-        os.kill(child, signal.SIGCONT)
-        yield child
 
 
 class Followed:

@@ -2,20 +2,26 @@
 
     python -m tests.killed forever STATE [SECONDS]    until somebody kills it; looks for keys so often
     python -m tests.killed rotate STATE               rotates record and log key until somebody kills it
-    python -m tests.killed calls STATES PART          dies by SIGKILL at each of its system calls in turn
+    python -m tests.killed calls STATES PART          dies by SIGKILL at each call to its disk in turn
+    python -m tests.killed kernel STATES STRIDE       the kernel kills it at every STRIDE-th system call
 
 `STATE/acknowledged` has a line `<log> <seq> <entry hash>` for each, appended after the answer was there.
 `calls` forks a child for each death, since starting Python takes longer than everything that is tested. For
 every call it makes a state in STATES in which a first worker died there; the workers that follow die at each
-of their own calls, recovery's among them, until one lives to its end.
+of their own calls, recovery's among them, until one lives to its end. `kernel` has a state for each kind of
+call, in which a worker dies at the next one each time, is judged, and is followed by another one (strace(1)
+does it); it prints the deaths as JSON.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import signal
 import sys
 import time
+from collections import Counter
 from itertools import count
 from pathlib import Path
 
@@ -24,6 +30,7 @@ import uvloop
 from authz.errors import AegisError
 from authz.ledger.journal import Disk
 from tests import ledgers
+from tests.strace import KINDS, forked, under
 from tests.unit.ledger.disks import MortalDisk
 from tests.workers import Worker, decision
 
@@ -79,6 +86,27 @@ def calls(states: Path, part: float) -> None:
                 break
 
 
+def kernel(states: Path, stride: int) -> Counter[str]:
+    """Raises AssertionError for what was lost, or does not verify."""
+    deaths: Counter[str] = Counter()
+    for kind in KINDS:
+        worker = Worker(states / kind)
+        for when in count(1, stride):
+            command = under(f"{kind}:signal=KILL:when={when}")
+            with forked(lambda state=worker.state: live(state, Disk(), TURNS), command) as child:
+                _, status = os.waitpid(child, 0)
+            assert status in (0, signal.SIGKILL), f"{kind} {when}: {status}"
+            if worker.root.is_dir() and worker.epochs:
+                report = ledgers.check(worker.root)
+                assert report.verified, f"{kind} {when}: {report.first_fault}"
+                assert lost(worker) == []
+            if status == 0:
+                break
+            deaths[kind] += 1
+        assert worker.kinds()[-1] == "close"
+    return deaths
+
+
 def lost(worker: Worker) -> list[str]:
     """What was acknowledged and is not on disk, byte for byte."""
     there = {
@@ -86,7 +114,8 @@ def lost(worker: Worker) -> list[str]:
         for epoch in worker.epochs
         for seq, entry in enumerate(ledgers.read(epoch))
     }
-    noted = (worker.state / "acknowledged").read_text().splitlines()
+    file = worker.state / "acknowledged"
+    noted = file.read_text().splitlines() if file.exists() else []
     return [line for line in noted if line not in there]
 
 
@@ -95,5 +124,7 @@ if __name__ == "__main__":
         uvloop.run(live(Path(sys.argv[2]), Disk(), 1 << 40, float(*sys.argv[3:] or [30])))
     elif sys.argv[1] == "rotate":
         rotate(Path(sys.argv[2]))
+    elif sys.argv[1] == "kernel":
+        print(json.dumps(kernel(Path(sys.argv[2]), int(sys.argv[3]))))
     else:
         calls(Path(sys.argv[2]), float(sys.argv[3]))

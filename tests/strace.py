@@ -2,6 +2,8 @@
 
     with injected(processes, "worker", "fdatasync:error=EIO"):
         ...                                                    every fdatasync of the worker fails
+    with forked(live, under("fsync:signal=KILL:when=3")) as child:
+        os.waitpid(child, 0)                                   a child dies as its third fsync begins
 
 The calls are the kernel's, the process is the real one and knows nothing of it. strace comes from Debian
 (`apt-get install strace`); where it is missing, or may not trace, such a test is skipped, and fails in CI.
@@ -11,15 +13,23 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+import signal
+import subprocess
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from typing import Any, Final
 
 import pytest
+import uvloop
 
 from authz.up.processes import Processes, StartFailed
 
+# The calls by which a process changes what is on a disk, or gets hold of it.
+KINDS: Final = (
+    "openat", "write", "pwrite64", "fsync", "fdatasync", "ftruncate", "mkdir", "rename", "link", "unlink"
+)  # fmt: skip
 _numbers = count(1)
 
 
@@ -37,6 +47,23 @@ def injected(processes: Processes, name: str, fault: str, path: Path | None = No
         yield
     finally:
         processes.stop(tracer)
+
+
+@contextmanager
+def forked(live: Callable[[], Coroutine[Any, Any, int | None]], tracer: list[str]) -> Iterator[int]:
+    """A child that begins to `live` once strace has attached to it; its id. The block waits for it."""
+    child = os.fork()
+    if child == 0:
+        os.kill(os.getpid(), signal.SIGSTOP)
+        os._exit(uvloop.run(live()) or 0)
+    _, status = os.waitpid(child, os.WUNTRACED)
+    assert os.WIFSTOPPED(status), status
+    with subprocess.Popen([*tracer, "-p", str(child)], stderr=subprocess.PIPE, text=True) as tracing:
+        assert tracing.stderr
+        line = tracing.stderr.readline()
+        assert "attached" in line, line
+        os.kill(child, signal.SIGCONT)
+        yield child
 
 
 def under(fault: str) -> list[str]:

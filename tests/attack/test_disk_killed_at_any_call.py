@@ -4,6 +4,7 @@ ledger is whole.
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from tests.killed import lost
+from tests.strace import under
 from tests.workers import Worker
 
 
@@ -37,3 +39,13 @@ def test_every_death_leaves_a_whole_ledger_with_all_that_was_acknowledged(states
         assert worker.kinds()[-1] == "close"
         cut += sum("cut_bytes" in entry for epoch in worker.history() for entry in epoch)
     assert bool(cut) == (part == "0.5")
+
+
+def test_a_worker_that_the_kernel_kills_at_any_system_call_lost_nothing(states: Path) -> None:
+    """Every open, write, sync and mkdir, those of locks, stores and recovery too, not only its ledger's."""
+    under("write")  # said at once where there is no strace
+    command = [sys.executable, "-m", "tests.killed", "kernel", states, "1"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=110)
+    assert done.returncode == 0, done.stderr
+    deaths = json.loads(done.stdout.splitlines()[-1])
+    assert all(deaths[kind] > 1 for kind in ("openat", "write", "fsync", "fdatasync", "mkdir")), deaths
