@@ -68,9 +68,20 @@ class Given(Struct, frozen=True):
         or saw others.
         """
         for anchor in self.anchors.get(log, ()):
-            if anchor.size > entries or roots.get(anchor.size, anchor.root) != anchor.root:
+            if anchor.size > entries or roots[anchor.size] != anchor.root:
                 return anchor
         return None
+
+    def comparable(self, log: str, entries: int, roots: dict[int, bytes]) -> Given:
+        """Without the anchors of `log` at sizes whose roots cannot be had any more, since the entries around
+        them were pruned: what is not compared dates nothing.
+        """
+        known = self.anchors.get(log, [])
+        kept = [anchor for anchor in known if anchor.size > entries or anchor.size in roots]
+        if len(kept) == len(known):
+            return self
+        lost = f"{len(known) - len(kept)} anchors of {log}: of sizes whose entries were pruned"
+        return Given({**self.anchors, log: kept}, self.faults, (*self.unused, lost))
 
     def newest(self, log: str) -> tuple[Dated, ...]:
         """For each who dated anchors of `log`, the largest size and the earliest date for that."""

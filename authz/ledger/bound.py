@@ -19,6 +19,7 @@ from msgspec import Struct
 from authz import canonical
 from authz.ledger import control, files
 from authz.ledger.anchors import Anchor, Given
+from authz.ledger.journal import SEGMENT_ENTRIES
 from authz.ledger.judging import Plan
 from authz.ledger.members import HASH, LOG
 
@@ -77,8 +78,8 @@ def _said(plan: Plan, upto: int) -> Iterator[_Said]:
         yield _Said(0, opening.previous_log, opening.previous_size, root, f"{opening.file}, line 1")
     if not _is_control(plan.log):
         return
-    seq = 0
-    for file in plan.listing.files:
+    for segment, file in zip(plan.listing.numbers, plan.listing.files, strict=True):
+        seq = segment * SEGMENT_ENTRIES
         with files.open_regular(file) as stream:
             for number, line in enumerate(files.lines(stream), 1):
                 if seq >= upto:

@@ -79,6 +79,7 @@ def verify(
     for plan, fault in returned(plans, wholes):
         wholes[plans.index(plan)].fault = fault
     for plan, whole in zip(plans, wholes, strict=True):
+        given = given.comparable(plan.log, whole.tree.size, whole.roots)
         whole.fault = whole.fault or revoked(plan, whole, trust, given)
     said = _said(plans, wholes, level)
     for plan, whole in zip(plans, wholes, strict=True):

@@ -60,6 +60,20 @@ def test_how_much_is_proven_to_be_older_than_a_moment(outside: Outside) -> None:
     assert before == {999: 0, 1000: 0, 1001: 2, 2500: 4, 9999: 6}
 
 
+def test_what_cannot_be_compared_any_more_dates_nothing(outside: Outside) -> None:
+    """Of pruned entries the roots at some sizes are left."""
+    for size, at in ((2, 1000), (4, 2000), (6, 3000)):
+        outside.cosign(size, at)
+    given = outside.read()
+    roots = {anchor.size: anchor.root for anchor in given.anchors[outside.log] if anchor.size != 6}
+    assert given.comparable(outside.log, 6, roots | {6: b""}) is given
+    left = given.comparable(outside.log, 6, roots)
+    assert (left.sizes(outside.log), left.size_before(outside.log, 9999)) == ({2, 4}, 4)
+    assert left.unused == (f"2 anchors of {outside.log}: of sizes whose entries were pruned",)
+    beyond = given.comparable(outside.log, 5, roots)
+    assert beyond.contradicting(outside.log, 5, roots)  # more was seen than is here
+
+
 def test_one_file_may_be_given_whatever_it_is_called(outside: Outside, tsa: Tsa, tmp_path: Path) -> None:
     note = tmp_path / "checkpoint"
     note.write_bytes(outside.note(6))
