@@ -168,6 +168,8 @@ class _Judgement:
     def _log(self, each: Walk, walks: dict[str, Walk]) -> Covered | None:
         """Judge one worker's log; None if it has nothing to do with the interval after all."""
         reported = self._reported.get(each.log)
+        if each.pruned:
+            self._pruned(each, reported)
         followed = any(other.previous == each.log for other in walks.values())
         living = not (each.closed or followed or (reported and reported.end))
         if each.first > self._interval.end or (not living and each.last < self._interval.start):
@@ -193,6 +195,14 @@ class _Judgement:
             each.unsynchronized,
             each.heartbeats,
         )
+
+    def _pruned(self, each: Walk, reported: Reported | None) -> None:
+        """What is pruned may lie in the interval, if the log may reach into it as far as it was reported."""
+        start, end = self._interval.micros
+        times = [*reported.times, reported.closed] if reported else []
+        latest = max((at for at in times if at >= 0), default=end)
+        if micros(each.first) <= end and max(latest, micros(each.last)) >= start:
+            self._find("not_established", each.log, f"{each.pruned:,} of its entries were pruned")
 
     def _agrees(self, each: Walk, reported: Reported) -> None:
         """Whether what is here is what was reported."""

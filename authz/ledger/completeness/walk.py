@@ -13,8 +13,10 @@ from typing import Any
 
 from msgspec import Struct, field
 
+from authz import canonical
 from authz.errors import IntegrityViolation
-from authz.ledger import form, merkle, reader
+from authz.ledger import files, form, merkle, pruned, reader
+from authz.ledger.journal import SEGMENT_ENTRIES
 from authz.ledger.outcomes import Joining
 
 
@@ -29,7 +31,8 @@ class Lost(Struct, frozen=True):
 
 class Walk(Struct):
     """`first` and `last` are timestamps, "" of an empty log. `contradiction`: the first size at which the
-    tree is not what was reported, -1 for none.
+    tree is not what was reported, -1 for none. Of `pruned` entries only hashes are left: nobody can say what
+    they were about, but for the first of a log.
     """
 
     log: str
@@ -45,6 +48,7 @@ class Walk(Struct):
     refusals: int = 0
     heartbeats: int = 0  # within the interval, as is what follows
     unsynchronized: int = 0
+    pruned: int = 0
 
 
 def walk(
@@ -64,17 +68,51 @@ def walk(
         except ValueError as error:
             where = {"file": str(entry.file), "line": entry.line, "seq": entry.seq}
             raise IntegrityViolation(str(error), **where) from None  # type: ignore[arg-type]
+        if entry.seq != tree.size:
+            _pass_over(directory, tree, entry.seq, found, interval)
         tree.append(merkle.leaf_hash(entry.entry))
-        while wanted and wanted[0] <= tree.size:
-            if wanted[0] == tree.size and wanted[1] != tree.root() and found.contradiction < 0:
-                found.contradiction = tree.size
-            wanted = next(heads, None)
+        wanted = _compare(found, tree, wanted, heads)
         if found.last and apart_s(found.last, members["timestamp"]) > silence_s:
             found.pauses.append((found.last, members["timestamp"]))
         _note(found, members, interval)
         if joining:
             joining.take(members)
+    _pass_over(directory, tree, -1, found, interval)
+    _compare(found, tree, wanted, heads)
+    found.size = tree.size
     return found
+
+
+def _compare(
+    found: Walk,
+    tree: merkle.CompactRange,
+    wanted: tuple[int, bytes] | None,
+    heads: Iterator[tuple[int, bytes]],
+) -> tuple[int, bytes] | None:
+    """Compare what was reported of the tree as it is now; the next that was reported of a larger one."""
+    while wanted and wanted[0] <= tree.size:
+        if wanted[0] == tree.size and wanted[1] != tree.root() and found.contradiction < 0:
+            found.contradiction = tree.size
+        wanted = next(heads, None)
+    return wanted
+
+
+def _pass_over(
+    directory: Path, tree: merkle.CompactRange, upto: int, found: Walk, interval: tuple[str, str]
+) -> None:
+    """Take the hashes of pruned segments, up to entry `upto` or, if that is -1, to the end of the log."""
+    gone = files.segments(directory).pruned
+    while tree.size != upto and tree.size % SEGMENT_ENTRIES == 0 and tree.size // SEGMENT_ENTRIES in gone:
+        number = tree.size // SEGMENT_ENTRIES
+        try:
+            marker = pruned.read(directory, number)
+            tree.join(pruned.tree(directory, number, marker))
+        except ValueError as error:
+            file = str(pruned.marker_file(directory, number))
+            raise IntegrityViolation(str(error), file=file, seq=tree.size) from None
+        for entry in marker.opening:
+            _note(found, canonical.parse(entry), interval)
+        found.pruned += marker.entries
 
 
 def apart_s(before: str, after: str) -> float:
