@@ -193,10 +193,10 @@ async def test_an_entry_that_hits_a_fault_of_ours_costs_itself_alone(
 ) -> None:
     read = wire.accesslog.read
 
-    def faulty(data: bytes, names: tuple[str, ...]) -> object:
+    def faulty(data: bytes, *rest: object) -> object:
         if b"request-2" in data:
             raise ZeroDivisionError
-        return read(data, names)
+        return read(data, *rest)
 
     monkeypatch.setattr(wire.accesslog, "read", faulty)
     async with listening(worker) as served:

@@ -31,8 +31,7 @@ class Published:
     def __init__(self, worker: Worker) -> None:
         self.worker, self.state = worker, worker.state
         self.trust = self.state / "trust.json"
-        ((prefix, log),) = ledgers.TRUST.log_keys.items()
-        self.trust.write_bytes(trust.export({prefix: log}, ledgers.TRUST.record_keys))
+        self.trust.write_bytes(trust.export(ledgers.TRUST.log_keys, ledgers.TRUST.record_keys))
         self.log = f"{ledgers.WORKER}/{worker.epochs[0].name}"
         self.vkey = self.state / "vkey"
         self.vkey.write_text(keys.vkey(self.log, keys.public_key(ledgers.LOG_SEED)))
