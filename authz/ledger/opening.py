@@ -33,6 +33,7 @@ from authz.ledger.disclosures.vault import vault_of
 from authz.ledger.disclosures.writer import DisclosureWriter
 from authz.ledger.held import Seal
 from authz.ledger.journal import Disk, Journal
+from authz.ledger.kernel_clock import kernel_clock
 from authz.ledger.keyring import Keyring
 from authz.ledger.lock import Lock
 from authz.ledger.record_keys import RecordKeys
@@ -63,6 +64,7 @@ def open_ledger(
     observed: Observed,
     disk: Disk | None = None,
     clock_ns: Callable[[], int] = time.time_ns,
+    clock: Callable[[], dict[str, Any]] = kernel_clock,
     boot_id: Callable[[], str] = machine.boot_id,
     random: Callable[[int], bytes] = os.urandom,
     accept_damage: bool = False,
@@ -74,7 +76,7 @@ def open_ledger(
     Raises KeyUnusable, LedgerLocked, IntegrityViolation (damage below a checkpoint, unless `accept_damage`),
     or EvidenceUnavailable for everything else that keeps entries from getting down.
     """
-    opening = _Opening(settings, disk or Disk(), clock_ns, outside)
+    opening = _Opening(settings, disk or Disk(), clock_ns, clock, outside)
     root = settings.ledger_directory
     try:
         opening.make_directories()
@@ -94,9 +96,15 @@ class _Opening:
     """The steps of `open_ledger`, in the order of its methods. They raise OSError too."""
 
     def __init__(
-        self, settings: Settings, disk: Disk, clock_ns: Callable[[], int], outside: Outside | None
+        self,
+        settings: Settings,
+        disk: Disk,
+        clock_ns: Callable[[], int],
+        clock: Callable[[], dict[str, Any]],
+        outside: Outside | None,
     ) -> None:
-        self._settings, self._disk, self._clock_ns, self._outside = settings, disk, clock_ns, outside
+        self._settings, self._disk, self._outside = settings, disk, outside
+        self._clock_ns, self._clock = clock_ns, clock
         self._root = settings.ledger_directory
         self._origin = f"{settings.deployment}/{settings.worker}"
         self._keys = RecordKeys(Keyring(settings.path(settings.ledger.record_key)))
@@ -177,6 +185,7 @@ class _Opening:
             pace,
             room=room,
             clock_ns=self._clock_ns,
+            clock=self._clock,
             observed=observed,
             mark_failed=partial(_mark, epoch.directory, self._disk),
             on_failure=on_failure,
@@ -216,6 +225,7 @@ class _Opening:
         """What an `open` entry says of this worker."""
         settings = rfc8785.dumps(self._settings.model_dump(mode="json"))
         return {
+            "clock": self._clock(),
             "config_sha256": hashlib.sha256(settings).hexdigest(),
             "log_vkey": keys.vkey(log, self._log_key),
             "record_keys": [self._keys.current.public_jwk],

@@ -1,11 +1,12 @@
 """Heartbeats: what a log says when nothing is decided, and of what left without a record.
 
 Once a second: refusals and lost outcomes since the last look, a clock that stepped by more than a second, or
-`heartbeat_s` without any entry make one `heartbeat` entry; after a write that failed one is tried at every
-look, so that a ledger that nobody is sent to any more finds out that it is well again. Called by the event
-loop; owned by the writer.
+is kept right no longer or again, or `heartbeat_s` without any entry make one `heartbeat` entry; a busy log
+has one each CLOCK_EVERY_S. After a write that failed one is tried at every look: a ledger that nobody is
+sent to any more finds out that it is well again. Called by the event loop; owned by the writer.
 
-    {"size": entries before this one, "clock_step_us": how far the clock stepped,
+    {"size": entries before this one, "clock": what the kernel says of it (`kernel_clock.py`),
+     "clock_step_us": how far it stepped,
      "refusals": [{"reason_code", "source", "count"}, ...],
      "outcomes_lost": [{"reason_code", "source", "count"}, ...]}
 """
@@ -24,6 +25,7 @@ LOOK_EVERY_S: Final = 1.0
 MAX_PAIRS: Final = 24  # distinct (reason, source) pairs named in one heartbeat; the rest is source "other"
 MAX_SOURCE: Final = 64  # characters of a source's name that are kept
 STEP_NS: Final = 1_000_000_000
+CLOCK_EVERY_S: Final = 600.0  # between two heartbeats of a busy log
 
 _Counts = dict[tuple[str, str], int]
 
@@ -70,14 +72,22 @@ class Appends(Protocol):
 class Pulse:
     """Looks every second, or every `heartbeat_s` if that is shorter, until `stop`."""
 
-    def __init__(self, writer: Appends, heartbeat_s: float, clock_ns: Callable[[], int]) -> None:
-        self._writer, self._heartbeat_s, self._clock_ns = writer, heartbeat_s, clock_ns
+    def __init__(
+        self,
+        writer: Appends,
+        heartbeat_s: float,
+        clock_ns: Callable[[], int],
+        clock: Callable[[], dict[str, Any]],
+    ) -> None:
+        self._writer, self._heartbeat_s, self._clock_ns, self._clock = writer, heartbeat_s, clock_ns, clock
         self._loop = asyncio.get_running_loop()
         self._every_s = min(LOOK_EVERY_S, heartbeat_s)
         self._told = _Told()
         self._offset_ns = self._offset()
         self._step_ns = 0  # of the clock, since the last heartbeat that was appended
+        self._state: str = clock()["state"]  # of the clock, when it was said last
         self._seq, self._since = writer.seq, self._loop.time()
+        self._beaten = self._since
         self._timer = self._loop.call_later(self._every_s, self._look)
 
     def refused(self, reason: str, source: str, count: int = 1) -> None:
@@ -98,6 +108,7 @@ class Pulse:
         """Append a heartbeat now, with whatever there is to say. Nothing of it is lost if that fails."""
         told, self._told = self._told, _Told()
         step_ns, self._step_ns = self._step_ns, 0
+        self._beaten = self._loop.time()
         try:
             said = self._writer.append("heartbeat", self._members(told, step_ns), synced=True)
         except EvidenceUnavailable:
@@ -111,8 +122,10 @@ class Pulse:
         self._watch_clock()
         if self._writer.seq != self._seq:
             self._seq, self._since = self._writer.seq, self._loop.time()
-        idle = self._loop.time() - self._since >= self._heartbeat_s
-        if idle or self._told or self._step_ns or self._writer.write_failed:
+        now = self._loop.time()
+        due = now - self._since >= self._heartbeat_s or now - self._beaten >= CLOCK_EVERY_S
+        changed = self._step_ns or self._clock()["state"] != self._state
+        if due or changed or self._told or self._writer.write_failed:
             self.beat()
 
     def _watch_clock(self) -> None:
@@ -125,7 +138,8 @@ class Pulse:
         return self._clock_ns() - time.monotonic_ns()
 
     def _members(self, told: _Told, step_ns: int) -> dict[str, Any]:
-        members: dict[str, Any] = {"size": self._writer.seq}
+        members: dict[str, Any] = {"size": self._writer.seq, "clock": self._clock()}
+        self._state = members["clock"]["state"]
         if step_ns:
             members["clock_step_us"] = step_ns // 1000
         if told.refusals:

@@ -75,6 +75,7 @@ class LedgerWriter:
         *,
         room: int | None,
         clock_ns: Callable[[], int],
+        clock: Callable[[], dict[str, Any]],
         observed: Observed,
         mark_failed: Callable[[str], None],
         on_failure: Callable[[], None],
@@ -104,7 +105,7 @@ class LedgerWriter:
         self._sync = SyncThread(
             journal.make_durable, done=self._synced, failed=self._abandon, mark=mark_failed
         )
-        self._pulse = Pulse(self, pace.heartbeat_s, clock_ns)
+        self._pulse = Pulse(self, pace.heartbeat_s, clock_ns, clock)
 
     # -- what the worker calls
 

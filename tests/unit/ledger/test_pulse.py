@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from authz.errors import EvidenceUnavailable
+from authz.ledger import pulse
 from authz.ledger.pulse import MAX_PAIRS, MAX_SOURCE
 from authz.ledger.writer import RESERVED, LedgerWriter
 from tests.unit.ledger.disks import FailingDisk
@@ -54,6 +55,33 @@ async def test_a_busy_log_has_nothing_to_say(worker: Worker) -> None:
         await ledger.append("decision", decision(1))
         ledger._pulse._look()
     assert worker.kinds() == ["open", "decision", "close"]
+
+
+async def test_each_heartbeat_says_what_the_kernel_says_of_its_clock(worker: Worker) -> None:
+    worker.configure(heartbeat_s=QUICK)
+    async with worker.running(clock=lambda: {"source": "tsc", "state": "synchronized"}):
+        (first, *_) = await beats(worker)
+    assert first["clock"] == {"source": "tsc", "state": "synchronized"}
+    assert worker.history()[0][0]["clock"] == {"source": "tsc", "state": "synchronized"}
+
+
+async def test_a_clock_that_is_kept_right_no_longer_is_said_at_once(worker: Worker) -> None:
+    states = {"state": "synchronized"}
+    async with worker.running(clock=lambda: dict(states)) as ledger:
+        look(ledger)
+        states["state"] = "unsynchronized"
+        for _ in range(2):  # once is enough
+            look(ledger)
+            await asyncio.sleep(0)
+    assert [entry["clock"] for entry in said(worker)] == [{"state": "unsynchronized"}]
+
+
+async def test_a_busy_log_says_it_now_and_then(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pulse, "CLOCK_EVERY_S", 0.0)
+    async with worker.running() as ledger:
+        await ledger.append("decision", decision(1))
+        look(ledger)
+    assert worker.kinds() == ["open", "decision", "heartbeat", "close"]
 
 
 def look(ledger: LedgerWriter) -> None:
