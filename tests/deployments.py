@@ -19,7 +19,8 @@ from typing import Any
 
 from authz import canonical
 from authz.ledger import keys, merkle
-from authz.ledger.completeness.judge import Bounds, Interval, judge
+from authz.ledger.completeness.interval import Bounds, Interval
+from authz.ledger.completeness.judge import judge
 from authz.ledger.completeness.report import Completeness
 from authz.ledger.trust import Trust
 from tests import ledgers

@@ -21,7 +21,8 @@ import typer
 from authz.cli.ledger import Json, explained
 from authz.errors import ConfigError
 from authz.ledger import outcomes, trust
-from authz.ledger.completeness.judge import Bounds, Interval, judge
+from authz.ledger.completeness.interval import Bounds, Interval
+from authz.ledger.completeness.judge import judge
 from authz.ledger.completeness.report import Completeness, Covered, Verdict
 from authz.ledger.report import plain
 

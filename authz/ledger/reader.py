@@ -46,12 +46,13 @@ def entries(log: Path, first: int = 0) -> Iterator[Found]:
     listing = files.segments(log)
     for number, file in zip(listing.numbers, listing.files, strict=True):
         if (number + 1) * SEGMENT_ENTRIES > first:
-            yield from _segment(file, number * SEGMENT_ENTRIES, first)
+            yield from of_segment(file, number * SEGMENT_ENTRIES, first)
     if fault := listing.fault:
         raise IntegrityViolation(fault.what, file=fault.file, seq=fault.seq)
 
 
-def _segment(file: Path, start: int, first: int) -> Iterator[Found]:
+def of_segment(file: Path, start: int, first: int = 0) -> Iterator[Found]:
+    """The entries of one segment, whose first one is number `start`, from number `first` on."""
     with files.open_regular(file) as stream:
         for place, line in enumerate(files.lines(stream)):
             seq = start + place

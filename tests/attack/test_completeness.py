@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from authz.errors import ConfigError
+from authz.ledger import merkle, pruned
+from authz.ledger.journal import Disk
 from tests import ledgers
 from tests.deployments import DEPLOYMENT, Deployment, at, decision, minute, outcome
 from tests.ledgers import Members
@@ -166,6 +168,36 @@ def test_a_log_that_goes_on_from_one_that_is_not_here(tmp_path: Path) -> None:
     verdict, what = deployment.found(5, 50)
     assert (verdict, f"{old}: it is not here, and {log} goes on from it" in what) == ("missing", True)
     assert deployment.found(15, 50) == ("complete", "")
+
+
+def test_what_retention_deleted(tmp_path: Path) -> None:
+    deployment = Deployment(tmp_path / "ledger")
+    old, new = deployment.name(number=1), deployment.name(number=2)
+    directory = deployment.worker(old, minute(old, 0, 30))
+    said = minute(new, 40, 90, number=100)
+    leaves = [merkle.leaf_hash(entry) for entry in ledgers.read(directory)]
+    root = merkle.root(leaves).hex()
+    said[0] |= {"previous_log": old, "previous_size": len(leaves), "previous_root": root}
+    deployment.worker(new, said)
+    deletion = {
+        "kind": "prune",
+        "action": "delete",
+        "class": "1y",
+        "of": old,
+        "first_segment": 0,
+        "last_segment": 0,
+        "entries": len(leaves),
+        "who": "aegis follow",
+        "why": "older than a year",
+        "timestamp": at(85),
+    }
+    deployment.control(lambda said: sorted([*said[:-1], deletion], key=lambda e: e["timestamp"]) + said[-1:])
+    pruned.keep(directory, 0, len(leaves), Disk())
+    (directory / "entries/00000000.jsonl").unlink()
+    verdict, what = deployment.found(10, 60)
+    assert verdict == "not_established"
+    assert f"{old}: segment 0 was pruned: 60 entries from {at(0)} to {at(32)}" in what
+    assert deployment.found(45, 80) == ("complete", "")
 
 
 def test_a_worker_that_fell_silent(tmp_path: Path) -> None:

@@ -16,42 +16,27 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
-from msgspec import Struct
-
 from authz.errors import ConfigError
 from authz.ledger import control, verify
 from authz.ledger.completeness.heads import Reported, micros, read, stamp
-from authz.ledger.completeness.report import MAX_FINDINGS, Completeness, Covered, Finding, weightiest
-from authz.ledger.completeness.walk import Walk, apart_s, walk
+from authz.ledger.completeness.interval import ALL, SECOND, Bounds, Interval, all_of
+from authz.ledger.completeness.report import (
+    MAX_FINDINGS,
+    Completeness,
+    Covered,
+    Finding,
+    Verdict,
+    weightiest,
+)
+from authz.ledger.completeness.walk import Walk, Walking, apart_s
 from authz.ledger.outcomes import Joined, Joining
 from authz.ledger.report import Report
 from authz.ledger.trust import Trust
 
-SECOND: Final = 1_000_000  # microseconds
-ALL: Final = (0, 1 << 60)
 NOT_CHECKED: Final = (
     "whether a clock was right: anchors date what was there, entries say when it was written",
     "Envoy's own log: outcomes are what its access log service sent",
 )
-
-
-class Bounds(Struct, frozen=True):
-    """Seconds: between two heads of a log, two entries of a living one, a decision and its outcome."""
-
-    heads_s: float = 30.0
-    silence_s: float = 90.0
-    after_s: float = 60.0
-
-
-class Interval(Struct, frozen=True):
-    """Timestamps as in entries, both included."""
-
-    start: str
-    end: str
-
-    @property
-    def micros(self) -> tuple[int, int]:
-        return micros(self.start), micros(self.end)
 
 
 def judge(
@@ -99,7 +84,7 @@ class _Judgement:
         start, end = interval.micros if interval else ALL
         good = [Path(log.directory) for log in controls if not log.fault]
         self._reported = read(good, start, end)
-        self._interval = interval or _all_of(self._reported)
+        self._interval = interval or all_of(self._reported)
 
     def result(self) -> Completeness:
         self._faults()
@@ -121,8 +106,8 @@ class _Judgement:
             (*NOT_CHECKED, *self._report.not_checked),
         )
 
-    def _find(self, verdict: str, log: str, what: str) -> None:
-        self._findings.append(Finding(verdict, log, what))  # type: ignore[arg-type]
+    def _find(self, verdict: Verdict, log: str, what: str) -> None:
+        self._findings.append(Finding(verdict, log, what))
 
     def _is_control(self, log: str) -> bool:
         return log.startswith(self._origin)
@@ -155,21 +140,16 @@ class _Judgement:
                     continue
                 reported = self._reported.get(log.log, Reported(log.log))
                 takes = None if self._is_control(log.log) else joining
-                walks[log.log] = walk(
-                    Path(log.directory),
-                    log.log,
-                    reported.heads(),
-                    interval,
-                    takes,
-                    self._bounds.silence_s,
-                )
+                walking = Walking(log.log, reported.heads(), interval, takes, self._bounds.silence_s)
+                walks[log.log] = walking.walk(Path(log.directory))
             return walks, joining.result()
 
     def _log(self, each: Walk, walks: dict[str, Walk]) -> Covered | None:
         """Judge one worker's log; None if it has nothing to do with the interval after all."""
         reported = self._reported.get(each.log)
-        if each.pruned:
-            self._pruned(each, reported)
+        self._pruned(each, reported)
+        if not each.last:
+            return None
         followed = any(other.previous == each.log for other in walks.values())
         living = not (each.closed or followed or (reported and reported.end))
         if each.first > self._interval.end or (not living and each.last < self._interval.start):
@@ -197,12 +177,14 @@ class _Judgement:
         )
 
     def _pruned(self, each: Walk, reported: Reported | None) -> None:
-        """What is pruned may lie in the interval, if the log may reach into it as far as it was reported."""
-        start, end = self._interval.micros
-        times = [*reported.times, reported.closed] if reported else []
-        latest = max((at for at in times if at >= 0), default=end)
-        if micros(each.first) <= end and max(latest, micros(each.last)) >= start:
-            self._find("not_established", each.log, f"{each.pruned:,} of its entries were pruned")
+        """What retention deleted is no fault, and nobody can say any more whether it was complete."""
+        closed = stamp(reported.closed) if reported and reported.closed >= 0 else ""
+        for gone in each.pruned:
+            until = gone.until or closed
+            if gone.since <= self._interval.end and (not until or until >= self._interval.start):
+                time = f"from {gone.since} to {until or 'an unknown time'}"
+                what = f"segment {gone.number} was pruned: {gone.entries:,} entries {time}"
+                self._find("not_established", each.log, what)
 
     def _agrees(self, each: Walk, reported: Reported) -> None:
         """Whether what is here is what was reported."""
@@ -296,13 +278,3 @@ class _Judgement:
         if found.pending:
             what = f"{found.pending} decisions are too young: their outcome may still come"
             self._find("not_established", "", what)
-
-
-def _all_of(reported: dict[str, Reported]) -> Interval:
-    """From the first report of any log to the last one that covers all that are not closed."""
-    logs = [each for each in reported.values() if each.times]
-    if not logs:
-        raise ConfigError("the control log reports nothing: say --from and --to")
-    living = [each.times[-1] for each in logs if each.closed < 0]
-    end = min(living) if living else max(each.times[-1] for each in logs)
-    return Interval(stamp(min(each.times[0] for each in logs)), stamp(end))

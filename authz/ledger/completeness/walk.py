@@ -1,7 +1,7 @@
 """Walks one log for the judgement: its tree against what was reported, its times, its requests.
 
-In: an epoch's directory, Reported, a Joining. Out: a Walk. Called for every log that has to do with the
-interval; the verifier has judged forms, chain and signatures before. Entries are streamed.
+In: an epoch's directory, what was reported of it, a Joining. Out: a Walk. Called for every log that has to do
+with the interval; the verifier has judged forms, chain and signatures before. Entries are streamed.
 """
 
 from __future__ import annotations
@@ -29,10 +29,18 @@ class Lost(Struct, frozen=True):
     why: str
 
 
+class Pruned(Struct):
+    """Segment `number` was deleted: its `entries` lie between `since` and `until` ("": unknown)."""
+
+    number: int
+    entries: int
+    since: str
+    until: str = ""
+
+
 class Walk(Struct):
     """`first` and `last` are timestamps, "" of an empty log. `contradiction`: the first size at which the
-    tree is not what was reported, -1 for none. Of `pruned` entries only hashes are left: nobody can say what
-    they were about, but for the first of a log.
+    tree is not what was reported, -1 for none.
     """
 
     log: str
@@ -45,74 +53,84 @@ class Walk(Struct):
     contradiction: int = -1
     gaps: list[Lost] = field(default_factory=list)
     pauses: list[tuple[str, str]] = field(default_factory=list)  # longer than was asked for
+    pruned: list[Pruned] = field(default_factory=list)
     refusals: int = 0
     heartbeats: int = 0  # within the interval, as is what follows
     unsynchronized: int = 0
-    pruned: int = 0
 
 
-def walk(
-    directory: Path,
-    log: str,
-    heads: Iterator[tuple[int, bytes]],
-    interval: tuple[str, str],
-    joining: Joining | None,
-    silence_s: float,
-) -> Walk:
-    """Raises IntegrityViolation for a line that is no entry, OSError."""
-    found, tree = Walk(log), merkle.CompactRange()
-    wanted = next(heads, None)
-    for entry in reader.entries(directory):
-        try:
-            members = form.read(entry.entry, log, entry.seq, None)
-        except ValueError as error:
-            where = {"file": str(entry.file), "line": entry.line, "seq": entry.seq}
-            raise IntegrityViolation(str(error), **where) from None  # type: ignore[arg-type]
-        if entry.seq != tree.size:
-            _pass_over(directory, tree, entry.seq, found, interval)
-        tree.append(merkle.leaf_hash(entry.entry))
-        wanted = _compare(found, tree, wanted, heads)
-        if found.last and apart_s(found.last, members["timestamp"]) > silence_s:
-            found.pauses.append((found.last, members["timestamp"]))
-        _note(found, members, interval)
-        if joining:
-            joining.take(members)
-    _pass_over(directory, tree, -1, found, interval)
-    _compare(found, tree, wanted, heads)
-    found.size = tree.size
-    return found
+class Walking:
+    """One walk: `found` so far. Raises IntegrityViolation for a line that is no entry, OSError."""
 
+    def __init__(
+        self,
+        log: str,
+        heads: Iterator[tuple[int, bytes]],
+        interval: tuple[str, str],
+        joining: Joining | None,
+        silence_s: float,
+    ) -> None:
+        self.found = Walk(log)
+        self._heads, self._interval = heads, interval
+        self._joining, self._silence_s = joining, silence_s
+        self._tree, self._wanted = merkle.CompactRange(), next(heads, None)
 
-def _compare(
-    found: Walk,
-    tree: merkle.CompactRange,
-    wanted: tuple[int, bytes] | None,
-    heads: Iterator[tuple[int, bytes]],
-) -> tuple[int, bytes] | None:
-    """Compare what was reported of the tree as it is now; the next that was reported of a larger one."""
-    while wanted and wanted[0] <= tree.size:
-        if wanted[0] == tree.size and wanted[1] != tree.root() and found.contradiction < 0:
-            found.contradiction = tree.size
-        wanted = next(heads, None)
-    return wanted
+    def walk(self, directory: Path) -> Walk:
+        """Over what is in `directory`, which is all of the log."""
+        listing = files.segments(directory)
+        for number, part in enumerate(listing.parts(directory)):
+            if number in listing.pruned:
+                self._pass(directory, number)
+                continue
+            for entry in reader.of_segment(part, number * SEGMENT_ENTRIES):
+                self._take(entry)
+        return self.found
 
-
-def _pass_over(
-    directory: Path, tree: merkle.CompactRange, upto: int, found: Walk, interval: tuple[str, str]
-) -> None:
-    """Take the hashes of pruned segments, up to entry `upto` or, if that is -1, to the end of the log."""
-    gone = files.segments(directory).pruned
-    while tree.size != upto and tree.size % SEGMENT_ENTRIES == 0 and tree.size // SEGMENT_ENTRIES in gone:
-        number = tree.size // SEGMENT_ENTRIES
+    def _pass(self, directory: Path, number: int) -> None:
+        """A segment that was deleted: its hashes are there, and of the log's first one its opening."""
+        found = self.found
         try:
             marker = pruned.read(directory, number)
-            tree.join(pruned.tree(directory, number, marker))
+            self._tree.join(pruned.tree(directory, number, marker))
         except ValueError as error:
             file = str(pruned.marker_file(directory, number))
-            raise IntegrityViolation(str(error), file=file, seq=tree.size) from None
-        for entry in marker.opening:
-            _note(found, canonical.parse(entry), interval)
-        found.pruned += marker.entries
+            raise IntegrityViolation(str(error), file=file) from None
+        opening = [canonical.parse(entry) for entry in marker.opening]
+        since = str(opening[0]["timestamp"]) if opening else found.last
+        for members in opening:
+            _note(found, members, self._interval)
+        found.size = self._tree.size
+        found.pruned.append(Pruned(number, marker.entries, since))
+        self._compare()
+
+    def _take(self, entry: reader.Found) -> None:
+        found = self.found
+        try:
+            members = form.read(entry.entry, found.log, entry.seq, None)
+        except ValueError as error:
+            raise IntegrityViolation(
+                str(error), file=str(entry.file), line=entry.line, seq=entry.seq
+            ) from None
+        self._tree.append(merkle.leaf_hash(entry.entry))
+        self._compare()
+        at = members["timestamp"]
+        if found.last and apart_s(found.last, at) > self._silence_s:
+            found.pauses.append((found.last, at))
+        if found.pruned and not found.pruned[-1].until:
+            found.pruned[-1].until = at
+        _note(found, members, self._interval)
+        found.size = self._tree.size
+        if self._joining:
+            self._joining.take(members)
+
+    def _compare(self) -> None:
+        """The tree with what was reported of it."""
+        size = self._tree.size
+        while self._wanted and self._wanted[0] <= size:
+            same = self._wanted[0] != size or self._wanted[1] == self._tree.root()
+            if not same and self.found.contradiction < 0:
+                self.found.contradiction = size
+            self._wanted = next(self._heads, None)
 
 
 def apart_s(before: str, after: str) -> float:
@@ -122,7 +140,7 @@ def apart_s(before: str, after: str) -> float:
 
 def _note(found: Walk, members: dict[str, Any], interval: tuple[str, str]) -> None:
     at, kind = members["timestamp"], members["kind"]
-    found.first, found.last, found.size = found.first or at, at, members["seq"] + 1
+    found.first, found.last = found.first or at, at
     inside = interval[0] <= at <= interval[1]
     found.inside += inside
     if kind == "open":

@@ -16,7 +16,7 @@ from authz.followers.reading import Position
 from authz.followers.retention.prune import Did
 from authz.followers.retention.task import RetentionTask
 from authz.ledger import files, notes, reader
-from authz.ledger.completeness.walk import walk
+from authz.ledger.completeness.walk import Walking
 from authz.ledger.outbox import Outbox
 from tests import retaining
 from tests.retaining import YEAR, Retaining
@@ -101,7 +101,7 @@ def test_completeness_takes_the_hashes_of_what_is_pruned(pruned_worker: Worker, 
     root = notes.parse(note or b"").root if right else bytes(32)
     interval = ("2016-01-01T00:00:00.000000Z", "2016-01-02T00:00:00.000000Z")
     log = f"aegis.test/worker-0/{epoch.name}"
-    found = walk(epoch, log, iter([(3, bytes(32)), (5, root)]), interval, None, 60)
-    assert (found.size, found.pruned, found.inside) == (5, 5, 1)
+    found = Walking(log, iter([(3, bytes(32)), (5, root)]), interval, None, 60).walk(epoch)
+    assert (found.size, [gone.entries for gone in found.pruned], found.inside) == (5, [5], 1)
     assert found.contradiction == (-1 if right else 5)
     assert found.first.startswith("2016-01-01")
