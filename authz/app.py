@@ -30,6 +30,7 @@ from authz.identity.jwks import open_keys
 from authz.identity.jwt import Identifier
 from authz.identity.sources import SourceTags
 from authz.ledger import keys as key_files
+from authz.ledger.kernel_clock import kernel_clock
 from authz.ledger.opening import Outside, open_ledger
 from authz.ledger.writer import LedgerWriter, Observed
 from authz.pipeline import Authorizer, Observer
@@ -243,6 +244,10 @@ class Worker:
         if ledger.disclosures:
             lost = ledger.disclosures.lost
             yield "aegis_disclosures_lost_total", "Records whose disclosures were not kept.", lost, {}
+        clock = kernel_clock()["state"]
+        if clock != "unknown":
+            kept = float(clock == "synchronized")
+            yield "aegis_clock_synchronized", "1 while a daemon keeps the clock right.", kept, {}
         with suppress(OSError):  # a disk that is gone must not take the other metrics with it
             disk = shutil.disk_usage(self.settings.ledger_directory)
             yield "aegis_ledger_disk_bytes", "Size of the ledger's disk.", disk.total, {}
