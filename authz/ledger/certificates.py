@@ -15,13 +15,12 @@ from __future__ import annotations
 import hashlib
 import re
 from base64 import b64decode, b64encode, urlsafe_b64encode
-from binascii import Error
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Final
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from msgspec import Struct
@@ -53,6 +52,15 @@ class Certified(Struct, frozen=True):
 def check(text: Any, roots: Iterable[x509.Certificate], log: str) -> Certified:
     """What `text`, a certificate in base64, says of a record key of `log`. Raises ValueError."""
     certificate = read(text)
+    try:
+        return _check(certificate, roots, log)
+    except ValueError:
+        raise
+    except Exception as error:  # the package names algorithms and extensions that it does not know so
+        raise ValueError(f"certificate: cannot be judged: {type(error).__name__}") from None
+
+
+def _check(certificate: x509.Certificate, roots: Iterable[x509.Certificate], log: str) -> Certified:
     root = _issuer(certificate, roots)
     prefix = _prefix(certificate)
     if not log.startswith(prefix):
@@ -72,10 +80,12 @@ def read(text: Any) -> x509.Certificate:
     try:
         data = b64decode(text, validate=True)
         if b64encode(data).decode() != text:
-            raise ValueError("certificate: base64 that is not canonical")
+            raise ValueError("base64 that is not canonical")
         certificate = x509.load_der_x509_certificate(data)
         certificate.extensions  # noqa: B018 - parsed here, where it may fail
-    except (Error, ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+    except (
+        Exception
+    ) as error:  # errors of the package's own, for versions and extensions that it does not know
         raise ValueError(f"certificate: {error}") from None
     return certificate
 
@@ -92,7 +102,10 @@ def to_pem(text: str) -> bytes:
 
 def from_pem(pem: bytes) -> str:
     """The one certificate in `pem`, in base64. Raises ValueError."""
-    found = x509.load_pem_x509_certificates(pem)
+    try:
+        found = x509.load_pem_x509_certificates(pem)
+    except x509.InvalidVersion as error:
+        raise ValueError(f"certificate: {error}") from None
     if len(found) != 1:
         raise ValueError(f"certificate: {len(found)} of them in one file")
     return write(found[0])
@@ -108,7 +121,10 @@ def window(certificate: x509.Certificate) -> tuple[str, str]:
 
 def subject(certificate: x509.Certificate) -> bytes:
     """The record key (32 bytes) that it is about. Raises ValueError."""
-    key = certificate.public_key()
+    try:
+        key = certificate.public_key()
+    except UnsupportedAlgorithm as error:
+        raise ValueError(f"certificate: {error}") from None
     if not isinstance(key, ed25519.Ed25519PublicKey):
         raise ValueError("certificate: not of an Ed25519 key")  # noqa: TRY004 - of what is stored
     return key.public_bytes_raw()
@@ -137,7 +153,10 @@ def jwk(root: x509.Certificate) -> dict[str, str]:
 
 def read_roots(pem: bytes) -> tuple[x509.Certificate, ...]:
     """Root certificates that may be pinned: self-signed, of an authority, P-256. Raises ValueError."""
-    roots = tuple(x509.load_pem_x509_certificates(pem))
+    try:
+        roots = tuple(x509.load_pem_x509_certificates(pem))
+    except x509.InvalidVersion as error:
+        raise ValueError(f"certificate of a root: {error}") from None
     for root in roots:
         jwk(root)
         try:

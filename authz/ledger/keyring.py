@@ -160,7 +160,7 @@ def _read(path: Path) -> list[Listed]:
         _refuse(path, f"longer than {MAX_LIST} bytes")
     try:
         return msgspec.json.decode(data, type=_File).keys
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, ValueError) as error:
         _refuse(path, str(error))
 
 

@@ -24,6 +24,7 @@ from msgspec import Struct
 from authz.errors import EvidenceUnavailable
 from authz.ledger.chain import Chain, Written
 from authz.ledger.disclosures.writer import DisclosureWriter
+from authz.ledger.handing_over import HandingOver
 from authz.ledger.journal import Journal, Torn, Unsynced
 from authz.ledger.merkle import leaf_hash
 from authz.ledger.pulse import Pulse
@@ -88,13 +89,13 @@ class LedgerWriter:
         self._kept = chain.previous  # hash of the last entry that is written
         self._batch: list[bytes] = []
         self._room, self._observed = room, observed
-        self._on_failure, self._release, self._newer_key = on_failure, release, newer_key
+        self._on_failure, self._release = on_failure, release
         self.disclosures = disclosures
         self.notes_lost = 0  # entries of `note` that could not be written
         self._refusing = ""  # why nothing is appended any more
         self._failed = False
         self._write_fault = ""  # of the last write
-        self._wanted_key: Signer | None = None
+        self._handing_over = HandingOver(chain, newer_key, self._say)
         self._lateness = Lateness(self._say)
         self._waiters = Waiters(pace.bound_s, self._lateness)
         self._synced_upto = self._wanted_upto = journal.seq  # what is durable, and what is to be
@@ -161,24 +162,9 @@ class LedgerWriter:
         self._pulse.lost(reason, source, count)
 
     def follow_key(self) -> None:
-        """Hand over to a newer record key, if there is one: called each second.
-
-        If the `key` entry cannot be written, the old key stays in use and it is tried again.
-        """
-        self._wanted_key = self._newer_key() or self._wanted_key
-        wanted = self._wanted_key
-        if wanted is None or self._refusing:
-            return
-        if wanted.kid == self._chain.signer.kid:
-            self._wanted_key = None
-            return
-        try:
-            said = self.append("key", self._chain.last_words(wanted), synced=True)
-        except EvidenceUnavailable:
-            return
-        self._chain.turn_to(wanted)
-        said.add_done_callback(lambda done: done.exception())  # asked for, so that nobody warns of it
-        log.info("record_key_follows", log=self.log, kid=wanted.kid)
+        """Hand over to a newer record key, if there is one: called each second."""
+        if not self._refusing:
+            self._handing_over.look()
 
     def count_refusal(self, reason: str, source: str) -> None:
         """Note an answer that left without a record; the next heartbeat says how many, within a second."""

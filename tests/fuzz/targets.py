@@ -21,16 +21,33 @@ from authz.config import Identity, Limits
 from authz.errors import ConfigError, Denied, KeyUnusable
 from authz.identity import keyset, spiffe, xfcc
 from authz.identity.jwt import Identifier
-from authz.ledger import notes, proofs, quorum, segment, tiles, timestamps, trust
+from authz.ledger import (
+    certificates,
+    keyring,
+    notes,
+    proofs,
+    quorum,
+    segment,
+    succession,
+    tiles,
+    timestamps,
+    trust,
+)
 from authz.policy import active, verdict
 from authz.protocols import body, claims, headers, http, mcp, trace
 from authz.values import Malformed, Request
 from authz.wire import accesslog, extauthz
+from tests.certifying import Root
 
 Target = Callable[[bytes], None]
 LIMITS: Final = Limits()
 TARGETS: Final[dict[str, Target]] = {}
 SEEDS: Final[dict[str, list[bytes]]] = {}
+_ROOT: Final = Root()
+_PLACE: Final = ("aegis.test/worker-0/e", 3, "ab" * 32)
+_HAND_OVER: Final = succession.say(b"\x01" * 32, b"\x02" * 32, *_PLACE, "aegis.test/worker-0") | dict(
+    zip(("log", "seq", "previous_entry_hash"), _PLACE, strict=True), kind="key"
+)
 
 
 def target(*seeds: bytes) -> Callable[[Target], Target]:
@@ -289,6 +306,30 @@ def ledger_entry(data: bytes) -> None:
 def trust_file(data: bytes) -> None:
     with suppress(ConfigError):
         trust.parse(data)
+
+
+@target(_ROOT.certify(b"\x01" * 32).encode(), b"MIIB")
+def certificate(data: bytes) -> None:
+    with suppress(ValueError):
+        certificates.check(data.decode("latin-1"), [_ROOT.certificate], "aegis.test/worker-0/e")
+
+
+@target(b'{"keys":[{"jwk":{"crv":"Ed25519","kty":"OKP","x":"' + b"A" * 43 + b'"}}]}')
+def key_list(data: bytes) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        ring = keyring.Keyring(Path(directory) / "record.key")
+        ring.list.write_bytes(data)
+        ring.list.chmod(0o644)
+        with suppress(KeyUnusable):
+            ring.listed()
+
+
+@target(canonical.encode(_HAND_OVER))
+def hand_over(data: bytes) -> None:
+    with suppress(ValueError):
+        members = _HAND_OVER | canonical.parse(data)
+        handed = succession.read(members)
+        assert handed is None or len(handed.public) == 32
 
 
 @target(b'{"decision":"allow","reason_code":"permitted","rule":"r"}', b"true", b'{"allowed":true}')

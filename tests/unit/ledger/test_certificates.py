@@ -108,6 +108,17 @@ def test_what_is_none_is_refused(text: Any) -> None:
         certificates.check(text, [ROOT.certificate], LOG)
 
 
+def test_a_version_and_an_algorithm_that_nobody_knows_are_refused() -> None:
+    data = base64.b64decode(ROOT.certify(PUBLIC))
+    for old, new in ((b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x03"), (b"\x2b\x65\x70", b"\x2b\x65\x7f")):
+        assert old in data
+        text = base64.b64encode(data.replace(old, new)).decode()
+        with pytest.raises(ValueError, match=r"^certificate: "):
+            certificates.check(text, [ROOT.certificate], LOG)
+        with pytest.raises(ValueError, match=r"^certificate: "):
+            certificates.subject(certificates.read(text))
+
+
 def test_base64_that_is_not_canonical_is_refused() -> None:
     text = ROOT.certify(PUBLIC)
     with pytest.raises(ValueError, match="certificate"):

@@ -88,6 +88,7 @@ def test_a_list_that_others_may_write_is_refused(ring: Keyring, mode: int) -> No
     ("data", "why"),
     [
         (b"", "malformed|truncated"),
+        (b'{"keys":[{"jw\xbc":{}}]}', "utf-8"),
         (b"[]", "Expected `object`"),
         (b'{"keys":[{"jwk":{"kty":"OKP"}}]}', "not an Ed25519 JWK"),
         (b'{"keys":[{"x":1}]}', "x"),
