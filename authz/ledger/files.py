@@ -15,8 +15,9 @@ import re
 import stat
 from collections.abc import Iterator
 from functools import partial
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, Protocol
 
 from msgspec import Struct
 
@@ -33,6 +34,12 @@ _SEGMENT: Final = re.compile(r"([0-9]{8})\.(jsonl|pruned)")
 PRUNED: Final = ".pruned"  # ends the name of a marker (pruned.py)
 BLOCK: Final = 1 << 17  # bytes of whole lines, and one more line
 MAX_LINE: Final = MAX_ENTRY + 1  # bytes, with the newline; a longer line is read so far and lacks it
+
+
+class Readable(Protocol):
+    """What bytes are taken from, into a buffer of the caller's."""
+
+    def readinto(self, buffer: memoryview, /) -> int | None: ...
 
 
 class Place(Struct, frozen=True):
@@ -154,8 +161,16 @@ def checkpoint(log: Path) -> tuple[bytes | None, Fault | None]:
 
 def open_regular(file: Path) -> BinaryIO:
     """`file` for reading, never through a link and never waiting for a pipe."""
-    descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    return os.fdopen(descriptor, "rb", buffering=1 << 20)
+    return os.fdopen(_descriptor(file), "rb", buffering=1 << 20)
+
+
+def open_unbuffered(file: Path) -> FileIO:
+    """The same for who takes large parts at once."""
+    return FileIO(_descriptor(file), "rb")
+
+
+def _descriptor(file: Path) -> int:
+    return os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def lines(stream: BinaryIO) -> Iterator[bytes]:
@@ -163,18 +178,18 @@ def lines(stream: BinaryIO) -> Iterator[bytes]:
     return iter(partial(stream.readline, MAX_LINE), b"")
 
 
-def blocks(stream: BinaryIO) -> Iterator[bytes]:
+def blocks(stream: Readable) -> Iterator[bytes]:
     """Whole lines, many at a time. A last block without a newline at its end is what is left: an incomplete
     line, or the beginning of one that is longer than MAX_LINE bytes.
     """
-    rest = b""
-    while data := stream.read(BLOCK):
-        data = rest + data
-        end = data.rfind(b"\n") + 1
+    buffer = bytearray(BLOCK + MAX_LINE)
+    view, kept = memoryview(buffer), 0
+    while kept <= MAX_LINE and (count := stream.readinto(view[kept : kept + BLOCK])):
+        upto = kept + count
+        end = buffer.rfind(b"\n", 0, upto) + 1
         if end:
-            yield data[:end]
-        rest = data[end:]
-        if len(rest) > MAX_LINE:
-            break
-    if rest:
-        yield rest[:MAX_LINE]
+            yield bytes(view[:end])
+        kept = upto - end
+        view[:kept] = view[end:upto]
+    if kept:
+        yield bytes(view[: min(kept, MAX_LINE)])

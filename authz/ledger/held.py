@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from msgspec import Struct, field
 
@@ -71,14 +71,17 @@ def _walk(directory: Path, log: str, seals: list[Seal], trusted: int) -> tuple[H
     listing = files.segments(directory)
     held = Held(directory, log, sealed=max((size for size, _ in seals), default=0))
     tree, roots = merkle.CompactRange(), {0: merkle.EMPTY_HASH}
-    for number, file in zip(listing.numbers, listing.files, strict=True):
+    for file in listing.files:
+        _drop(file)
+    for place, (number, file) in enumerate(zip(listing.numbers, listing.files, strict=True)):
+        for coming in listing.files[place : place + 2]:
+            _fetch(coming)
         first = number * SEGMENT_ENTRIES
         last = file == listing.files[-1] and listing.fault is None
         level = 1 if first + SEGMENT_ENTRIES <= trusted else 2
         cuts = tuple(size for size, _ in seals if size > first)
         task = segment.Task(file, first, last, log, level, cuts=cuts)
-        with files.open_regular(file) as stream:
-            _only_from_disk(stream)
+        with files.open_unbuffered(file) as stream:
             walked = segment.walk_stream(task, stream, held.in_use)
         if walked.previous not in ("", held.tip):
             held.fault = Fault("previous_entry_hash: not the hash of the entry before", str(file), 1, first)
@@ -103,12 +106,19 @@ def _add(
     held.torn_bytes, held.last_file, held.fault = walked.torn_bytes, file, walked.fault
 
 
-def _only_from_disk(stream: BinaryIO) -> None:
+def _drop(file: Path) -> None:
     """Whoever wrote this may have died with it unsynced, or after a sync that failed: then the cache holds
     what the disk does not.
     """
-    os.fdatasync(stream.fileno())
-    os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    with files.open_regular(file) as stream:
+        os.fdatasync(stream.fileno())
+        os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def _fetch(file: Path) -> None:
+    """Have the kernel read `file` from the disk while what is before it is hashed."""
+    with files.open_regular(file) as stream:
+        os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
 
 
 def _read_ends(held: Held) -> None:

@@ -7,9 +7,8 @@ segments together compares `previous` with the tip of the one before.
 
 from __future__ import annotations
 
-from hashlib import sha256
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
 from msgspec import Struct, field
 
@@ -19,6 +18,7 @@ from authz.ledger.attestation import Attestations
 from authz.ledger.certificates import Certified
 from authz.ledger.disclosures.fit import Fitting
 from authz.ledger.disclosures.vault import Vault
+from authz.ledger.files import Readable
 from authz.ledger.journal import SEGMENT_ENTRIES
 from authz.ledger.report import Disclosed, Fault, Gap
 from authz.ledger.succession import InUse, Succession
@@ -88,11 +88,11 @@ class Walked(Struct):
 
 def walk(task: Task) -> Walked:
     """Raises OSError if the file cannot be read."""
-    with files.open_regular(task.file) as stream:
+    with files.open_unbuffered(task.file) as stream:
         return walk_stream(task, stream)
 
 
-def walk_stream(task: Task, stream: BinaryIO, in_use: InUse | None = None) -> Walked:
+def walk_stream(task: Task, stream: Readable, in_use: InUse | None = None) -> Walked:
     """`walk` over an open file; `in_use` is shown every entry in order, and may raise ValueError for it."""
     walk = _Walk(task, in_use)
     try:
@@ -113,20 +113,15 @@ class _Walk:
         self._roots = certificates.read_roots(task.roots) if task.roots else ()
         self._fitting = _fitting(task)
 
-    def through(self, stream: BinaryIO) -> None:
+    def through(self, stream: Readable) -> None:
         """Raises ValueError at the first fault, which is then the line after the good entries."""
         for block in files.blocks(stream):
             if block[-1:] != b"\n":
                 self._take_torn(block)
                 break
-            lines = block.split(b"\n")
-            lines.pop()
-            room = SEGMENT_ENTRIES - len(self._leaves)
-            if not (len(lines) <= room and self._take_run(block, lines)):
-                for line in lines[:room]:
+            if not self._take_run(block):
+                for line in block[:-1].split(b"\n"):
                     self._take(line)
-                if len(lines) > room:
-                    raise ValueError(f"more than {SEGMENT_ENTRIES} entries in a segment")
         if self._fitting:
             self._fitting.end()
             self._walked.disclosed, self._walked.unfit = self._fitting.found, self._fitting.fault
@@ -148,12 +143,14 @@ class _Walk:
             )
         return walked
 
-    def _take_run(self, block: bytes, lines: list[bytes]) -> bool:
+    def _take_run(self, block: bytes) -> bool:
         """Take everyday entries all at once; False, and nothing taken, if they are not surely that."""
         task, walked = self._task, self._walked
-        if task.level == 3 or walked.closed or max(map(len, lines)) > form.MAX_ENTRY:
+        if task.level == 3 or walked.closed:
             return False
-        leaves = [sha256(b"\x00" + line).digest() for line in lines]
+        leaves = runs.leaves_of(block)
+        if leaves is None or len(leaves) > SEGMENT_ENTRIES - len(self._leaves):
+            return False
         if task.level == 2:
             seq = task.first + len(self._leaves)
             entries = runs.read(block, task.log, seq, self._previous, leaves)
@@ -163,12 +160,14 @@ class _Walk:
             if self._fitting:
                 self._fitting.run(entries, seq)
         if self._in_use:
-            self._in_use.see_run(block, lines)
+            self._in_use.see_run(block)
         self._leaves += leaves
         return True
 
     def _take(self, entry: bytes) -> None:
         task, walked = self._task, self._walked
+        if len(self._leaves) == SEGMENT_ENTRIES:
+            raise ValueError(f"more than {SEGMENT_ENTRIES} entries in a segment")
         seq = task.first + len(self._leaves)
         if task.level > 1:
             if walked.closed:

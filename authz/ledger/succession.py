@@ -153,13 +153,13 @@ class InUse:
             if _MARK in entry:
                 self._change(entry)
 
-    def see_run(self, block: bytes, entries: list[bytes]) -> None:
-        """The next entries, which are the lines of `block`. Raises as `see`."""
-        if not self._begun or _MARK in block:
-            for entry in entries:
+    def see_run(self, lines: bytes) -> None:
+        """The next entries, which have their newlines. Raises as `see`."""
+        if not self._begun or _MARK in lines:
+            for entry in lines[:-1].split(b"\n"):
                 self.see(entry)
         else:
-            self.see(entries[-1])
+            self.see(lines[lines.rfind(b"\n", 0, -1) + 1 : -1])
 
     def _open(self, entry: bytes) -> None:
         named = canonical.parse(entry).get("record_keys")

@@ -27,19 +27,18 @@ class Tree:
     """`root`: of the first `size` entries, as it was signed. `older`: the same log's tree under an earlier
     checkpoint, whose tiles are taken over.
 
-    Whatever it is asked raises IntegrityViolation if the stored entries do not lead to the signed root, and
-    OSError.
+    Whatever it is asked raises IntegrityViolation if the stored entries do not lead to the signed root,
+    OSError, and Deleted (an IndexError) where that needs entries that were deleted by the rules of retention.
     """
 
     def __init__(self, directory: Path, size: int, root: bytes, older: Tree | None = None) -> None:
         self.directory, self.size, self.root = directory, size, root
-        self._stored: Stored = older._stored if older else Stored(directory)
+        self._stored = Stored(directory)
         self._kept: dict[bytes, bytes] = older._kept if older else {}  # full tiles by their roots
         self._edge = self._edges(believing=True)
         if self._root() != root:
             self._edge = self._edges(believing=False)
         if self._root() != root:
-            self._stored.forget()
             what = f"the root over {size} entries is not the one that was signed"
             raise IntegrityViolation(what, file=str(directory / "entries"))
 
@@ -47,9 +46,7 @@ class Tree:
         """The stored entry, if it is the one under the checkpoint. Raises IndexError for none."""
         if not 0 <= seq < self.size:
             raise IndexError(f"no entry {seq} in a tree of {self.size}")
-        (entry,) = self._stored.entries(seq, seq + 1)
-        if merkle.leaf_hash(entry) != self._hash(0, seq):
-            raise self._wrong(seq)
+        (entry,) = self._entries(seq, seq + 1, self._hash(0, seq))
         return entry
 
     def inclusion_proof(self, seq: int) -> list[bytes]:
@@ -70,11 +67,18 @@ class Tree:
 
     def _bundle(self, tile: Tile, leaves: bytes) -> bytes:
         first = tile.number * WIDTH
-        entries = list(self._stored.entries(first, first + tile.width))
-        for place, entry in enumerate(entries):
-            if not leaves.startswith(merkle.leaf_hash(entry), place * HASH_BYTES):
-                raise self._wrong(first + place)
-        return tiles.bundle(entries)
+        return tiles.bundle(self._entries(first, first + tile.width, leaves))
+
+    def _entries(self, start: int, end: int, leaves: bytes) -> list[bytes]:
+        """The stored entries whose hashes are `leaves`."""
+        wrong = start
+        for counted in (False, True):
+            entries = list(self._stored.entries(start, end, counted=counted))
+            hashes = enumerate(tiles.hashes(leaves))
+            wrong = next((place for place, leaf in hashes if merkle.leaf_hash(entries[place]) != leaf), -1)
+            if wrong < 0:
+                return entries
+        raise self._wrong(start + wrong)
 
     def _node(self, level: int, index: int) -> bytes:
         """The perfect subtree number `index` of height `level`."""
@@ -108,7 +112,6 @@ class Tree:
         raise self._wrong(tile.number << HEIGHT * (tile.level + 1))
 
     def _wrong(self, seq: int) -> IntegrityViolation:
-        self._stored.forget()
         return self._stored.fault("from here on the entries are not those that were signed", seq)
 
     # -- before anything is known to be right
@@ -136,7 +139,7 @@ class Tree:
         first = tile.number * WIDTH
         if tile.level < 2:  # the leaves of a whole row of tiles in one go
             each = WIDTH**tile.level
-            leaves = self._stored.leaves(first * each, (first + tile.width) * each)
+            leaves = self._stored.leaves(first * each, (first + tile.width) * each, counted=not believing)
             return b"".join(leaves if tile.level == 0 else (merkle.root(row) for row in _rows(leaves)))
         below = (Tile(tile.level - 1, first + place) for place in range(tile.width))
         return b"".join(merkle.root(tiles.hashes(self._made(each, believing=believing))) for each in below)

@@ -9,7 +9,10 @@ import pytest
 from authz.errors import IntegrityViolation
 from authz.followers import published
 from authz.followers.published import NotPublished, Published
-from authz.ledger import merkle, tiles
+from authz.ledger import merkle, proofs, pruned, tiles
+from authz.ledger.journal import SEGMENT_ENTRIES, Disk
+from authz.ledger.proofs import Proofs
+from authz.ledger.stored import Deleted
 from tests import ledgers
 
 LOG = f"{ledgers.WORKER}/{ledgers.EPOCH}"
@@ -132,3 +135,21 @@ def test_a_changed_entry_is_not_published(epoch: Path, tmp_path: Path, resource:
     ledgers.edit(epoch, lambda entries: entries.__setitem__(5, entries[5].replace(b"allow", b"deny!")))
     with pytest.raises(IntegrityViolation, match="the root over 600 entries is not the one that was signed"):
         found.get(f"{LOG}/{resource}")
+
+
+def test_what_retention_deleted_is_not_there_and_the_rest_still_is(tmp_path: Path) -> None:
+    epoch = ledgers.write_long(tmp_path, SEGMENT_ENTRIES + 700)
+    stored = ledgers.read(epoch)
+    pruned.keep(epoch, 0, SEGMENT_ENTRIES, Disk())
+    (epoch / "entries" / "00000000.jsonl").unlink()
+    found = Published(tmp_path, ledgers.TRUST)
+    assert found.get(f"{LOG}/checkpoint").text
+    assert len(found.get(f"{LOG}/tile/1/000").body) == 8192
+    assert found.get(f"{LOG}/tile/entries/257").body == tiles.bundle(stored[257 * 256 : 258 * 256])
+    for name in ("tile/entries/000", "tile/0/001", "tile/0/001.p/3"):
+        with pytest.raises(NotPublished):
+            found.get(f"{LOG}/{name}")
+    with pytest.raises(Deleted, match="entry 17 was deleted with its segment"):
+        Proofs().prove(epoch, 17, (epoch / "checkpoint").read_bytes())
+    proof = proofs.parse(Proofs().prove(epoch, SEGMENT_ENTRIES + 5, (epoch / "checkpoint").read_bytes()))
+    proof.check(stored[SEGMENT_ENTRIES + 5])

@@ -69,13 +69,14 @@ def test_what_is_read_is_the_disk_and_not_what_a_dead_process_left_in_the_cache(
         order.append((call, os.path.basename(os.readlink(f"/proc/self/fd/{fd}"))))
 
     monkeypatch.setattr(os, "fdatasync", lambda fd: note("sync", fd))
-    monkeypatch.setattr(os, "posix_fadvise", lambda fd, *range: note(f"forget {range}", fd))
+    monkeypatch.setattr(os, "posix_fadvise", lambda fd, *advice: note(f"advise {advice}", fd))
     held.read(long, LOG, [])
-    assert order == [
-        (call, f"0000000{number}.jsonl")
-        for number in range(3)
-        for call in ("sync", f"forget {(0, 0, os.POSIX_FADV_DONTNEED)}")
-    ]
+    forget, fetch = (
+        f"advise {(0, 0, advice)}" for advice in (os.POSIX_FADV_DONTNEED, os.POSIX_FADV_WILLNEED)
+    )
+    forgotten = [(call, number) for number in range(3) for call in ("sync", forget)]
+    fetched = [(fetch, number) for number in (0, 1, 1, 2, 2)]
+    assert order == [(call, f"0000000{number}.jsonl") for call, number in forgotten + fetched]
 
 
 def test_more_than_is_there_may_be_sealed(long: Path, leaves: list[bytes]) -> None:

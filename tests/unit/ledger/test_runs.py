@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from typing import Any
 
@@ -46,6 +47,19 @@ def lines(count: int, *, first: int = 1, previous: str = PREVIOUS, log: str = LO
 def read(entries: list[bytes], *, first: int = 1, previous: str | None = PREVIOUS, log: str = LOG) -> Any:
     leaves = [merkle.leaf_hash(entry) for entry in entries]
     return runs.read(b"".join(entry + b"\n" for entry in entries), log, first, previous, leaves)
+
+
+@pytest.mark.parametrize(
+    "lengths", [[0], [5], [0, 0, 1], [2000] * 70, [form.MAX_ENTRY, 3], [0, form.MAX_ENTRY]]
+)
+def test_leaf_hashes_of_many_lines_are_those_of_each(lengths: list[int]) -> None:
+    entries = [os.urandom(length).replace(b"\n", b"\0") for length in lengths]
+    made = runs.leaves_of(b"".join(entry + b"\n" for entry in entries))
+    assert made == [merkle.leaf_hash(entry) for entry in entries]
+
+
+def test_a_line_that_is_longer_than_an_entry_is_left_to_the_judge() -> None:
+    assert runs.leaves_of(b"one\n" + b"x" * (form.MAX_ENTRY + 1) + b"\ntwo\n") is None
 
 
 def of_form(entries: list[bytes]) -> bool:

@@ -162,3 +162,21 @@ def test_an_empty_tree_has_no_tiles_and_the_empty_root(log: Path) -> None:
     assert tree.consistency_proof(0) == []
     with pytest.raises(IntegrityViolation):
         Tree(log, 0, bytes(32))
+
+
+def test_entries_that_lie_about_their_numbers_are_found_all_the_same(tmp_path: Path) -> None:
+    """Somebody changed numbers in lines that nobody asks for: what is whole is still proved."""
+    epoch = ledgers.write_long(tmp_path, 3000)
+    entries = ledgers.read(epoch)
+    leaves = [merkle.leaf_hash(entry) for entry in entries]
+    put(
+        epoch,
+        {Tile(0, number): b"".join(leaves[number * WIDTH : (number + 1) * WIDTH]) for number in range(11)},
+    )
+    ledgers.edit(epoch, lambda stored: stored.__setitem__(slice(256, 512), [b'{"seq":2999}'] * 256))
+    row = [merkle.root(leaves[start : start + WIDTH]) for start in range(0, 2816, WIDTH)]
+    put(epoch, {Tile(1, 0, 11): b"".join(row)})
+    tree = Tree(epoch, 3000, merkle.root(leaves))
+    assert [tree.entry(seq) for seq in (5, 700, 2999)] == [entries[seq] for seq in (5, 700, 2999)]
+    with pytest.raises(IntegrityViolation, match="seq 300: from here on"):
+        tree.entry(300)
