@@ -1,0 +1,20 @@
+"""`aegis policy ...`: one module for each group of commands, one line here for each command.
+
+For policy authors and for `make up`. The signing key is `keys/policy.pem` below the state directory,
+versions are in `follower.bundle_directory`. A version that cannot be made ends with exit code 1 and the
+reason; so does a state directory that is not there, since a misspelt one would get a signing key that no OPA
+trusts.
+"""
+
+from __future__ import annotations
+
+import typer
+
+from authz.cli.policy import facts, matrix, opa, versions
+
+app = typer.Typer(no_args_is_help=True, help="Policy versions: build, activate, show what they read.")
+app.command()(versions.build)
+app.command()(versions.activate)
+app.command("opa-config")(opa.opa_config)
+app.command()(facts.facts)
+app.command()(matrix.matrix)
