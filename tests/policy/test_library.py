@@ -302,14 +302,6 @@ def test_reasons_stand_nowhere_else_in_rego() -> None:
             assert "reason_code" not in file.read_text(), file
 
 
-def test_the_input_schema_is_the_document() -> None:
-    described: set[tuple[str, ...]] = set()
-    for name, member in json.loads((REGO / "schemas/input.json").read_text())["properties"].items():
-        inner = member.get("properties")
-        described |= {(name, below) for below in inner} if inner else {(name,)}
-    assert described == set(FIELDS)
-
-
 def table(heading: str) -> list[list[str]]:
     """The cells of the table below a heading of the README, without its head."""
     section = README.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
