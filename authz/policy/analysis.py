@@ -19,7 +19,7 @@ from authz.policy.manifest import Path as Fact
 from authz.policy.opa_tool import OpaTool
 
 # These compare with the current time, and opa does not call them non-deterministic.
-_TIME_DEPENDENT: Final = frozenset(
+TIME_DEPENDENT: Final = frozenset(
     f"crypto.x509.parse_and_verify_certificates{ending}" for ending in ("", "_with_options")
 )
 
@@ -42,7 +42,7 @@ def _nondeterministic(bundle: Path, opa: OpaTool) -> set[str]:
     inspected = opa.json(["inspect", "-f", "json", bundle.name], bundle.parent)
     called = inspected.get("capabilities", {}).get("builtins", [])
     known = opa.json(["capabilities", "--current"], bundle.parent)["builtins"]
-    names = {item["name"] for item in known if item.get("nondeterministic")} | _TIME_DEPENDENT
+    names = {item["name"] for item in known if item.get("nondeterministic")} | TIME_DEPENDENT
     text = "\n".join(_modules(bundle))
     found = {name for name in names if _mention(name).search(text)}
     return found | names.intersection(item["name"] for item in called)

@@ -73,9 +73,9 @@ def build_bundle(
     tool, signing_key = OpaTool(opa), signing_key.resolve()
     with tempfile.TemporaryDirectory(prefix="aegis-policy-") as name:
         work = Path(name)
-        plain = _build_plain(source, work, tool)
+        plain = build_plain(source, work, tool)
         _test(source, tool)
-        contents = _contents(plain)
+        contents = contents_of(plain)
         analysis = analyse(plain, entry_points, tool)
         analysis = replace(
             analysis, identities=identities_of(orjson.loads(contents.get("/data.json", b"{}")))
@@ -85,7 +85,7 @@ def build_bundle(
         signature = ["--signing-alg", ALGORITHM, "--signing-key", str(signing_key)]
         signature += ["--verification-key-id", KEY_ID]
         tool.run(["build", "-b", ".", "-o", str(signed), *signature], work / "tree")
-        if digest_of(_contents(signed)) != revision.partition("+")[2]:
+        if digest_of(contents_of(signed)) != revision.partition("+")[2]:
             raise PolicyRejected("opa build changed the content: no digest would name it")
         file = _publish(signed, out, revision)
     return PolicyVersion(revision, version, revision.partition("+")[2], file, analysis)
@@ -96,7 +96,7 @@ def analyse_source(
 ) -> Analysis:
     """What a version made of `source` would read. Raises PolicyRejected as `build_bundle` does."""
     with tempfile.TemporaryDirectory(prefix="aegis-policy-") as name:
-        return analyse(_build_plain(source, Path(name), OpaTool(opa)), entry_points, OpaTool(opa))
+        return analyse(build_plain(source, Path(name), OpaTool(opa)), entry_points, OpaTool(opa))
 
 
 def digest_of(content: dict[str, bytes]) -> str:
@@ -112,7 +112,7 @@ def digest_of(content: dict[str, bytes]) -> str:
     return sha.hexdigest()
 
 
-def _build_plain(source: Path, work: Path, tool: OpaTool) -> Path:
+def build_plain(source: Path, work: Path, tool: OpaTool) -> Path:
     """The bundle without tests, metadata and signature: what is analysed is what will be served."""
     source, plain = source.resolve(), work.resolve() / "plain.tar.gz"
     _refuse_foreign(source)
@@ -137,7 +137,7 @@ def _refuse_foreign(source: Path) -> None:
             raise PolicyRejected(f"{path}: a symbolic link; opa build would leave it out")
 
 
-def _contents(bundle: Path) -> dict[str, bytes]:
+def contents_of(bundle: Path) -> dict[str, bytes]:
     content: dict[str, bytes] = {}
     with tarfile.open(bundle, "r:gz") as tar:
         for member in tar:

@@ -10,19 +10,18 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, Self
 
+from authz import programs
 from authz.errors import AegisError
 
 START_WITHIN_S: Final = 30.0
 STOP_WITHIN_S: Final = 20.0  # more than a worker's drain and a last sync
 _LOOK_EVERY_S: Final = 0.02
 _LOG_END: Final = 3000  # bytes of a failed process's log that are shown
-_TETHER: Final = Path(__file__).with_name("tether.py")
 
 
 class StartFailed(AegisError):
@@ -44,10 +43,9 @@ class Processes:
         if name in self._running:
             raise ValueError(f"{name} is running already")
         self._logs.mkdir(parents=True, exist_ok=True)
-        tether = [sys.executable, "-I", "-S", str(_TETHER), str(os.getpid())]
         with self.log(name).open("ab") as out:
             process = subprocess.Popen(  # noqa: S603 - the command is the caller's own, no shell
-                [*tether, *command],
+                programs.tethered(*command),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,

@@ -21,7 +21,7 @@ parser: Any = importlib.import_module("re._parser")
 
 def patterns() -> Iterator[tuple[str, re.Pattern[Any]]]:
     for module in pkgutil.walk_packages(authz.__path__, "authz."):
-        if not module.name.startswith(("authz._pb", "authz.up.tether")):
+        if not module.name.startswith(("authz._pb", "authz.tether")):
             for name, value in vars(importlib.import_module(module.name)).items():
                 if isinstance(value, re.Pattern):
                     yield f"{module.name}.{name}", value

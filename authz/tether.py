@@ -1,4 +1,4 @@
-"""Run as a script by `processes.py`: `tether.py PARENT COMMAND...` becomes COMMAND, and ends with its parent.
+"""Run as a script (`programs.tethered`): `tether.py PARENT COMMAND...` becomes COMMAND, and ends with PARENT.
 
 The kernel sends SIGTERM when the parent is gone, however it went: nothing is left behind by a parent that was
 killed. Elsewhere than on Linux there is no such thing, and the command simply runs.

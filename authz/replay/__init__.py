@@ -1,0 +1,1 @@
+"""What a policy version says to questions that were recorded: replay, candidates, explanations."""
