@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -35,6 +36,7 @@ from authz.ledger.opening import Outside, open_ledger
 from authz.ledger.writer import LedgerWriter, Observed
 from authz.pipeline import Authorizer, Observer
 from authz.policy.stage import PolicyStage, open_stage
+from authz.shadowing import Shadowing
 from authz.telemetry.http import StatusServer
 from authz.telemetry.metrics import Gauge, WorkerMetrics
 from authz.telemetry.observer import DecisionObserver
@@ -55,8 +57,9 @@ EXIT_OK: Final = 0
 EXIT_LEDGER_FAILED: Final = 3  # restart: the next start recovers from disk
 
 
-async def serve(settings: Settings, *, accept_damage: bool = False) -> int:
-    """Run a worker until SIGTERM or SIGINT, or until its ledger fails.
+async def serve(settings: Settings, *, file: Path | None = None, accept_damage: bool = False) -> int:
+    """Run a worker until SIGTERM or SIGINT, or until its ledger fails. `file`, where the settings come from,
+    is followed.
 
     Raises AegisError for whatever prevents the start.
     """
@@ -64,7 +67,7 @@ async def serve(settings: Settings, *, accept_damage: bool = False) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    worker = Worker(settings, stopping)
+    worker = Worker(settings, stopping, file)
     async with AsyncExitStack() as stack:
         await worker.start(stack, accept_damage)
         gc.collect()
@@ -87,8 +90,9 @@ class Worker:
     outcomes: Outcomes | None = None  # where they are listened to
     listener: OutcomeServer | None = None
 
-    def __init__(self, settings: Settings, stopping: asyncio.Event) -> None:
+    def __init__(self, settings: Settings, stopping: asyncio.Event, file: Path | None = None) -> None:
         self.settings = settings
+        self.shadowing = Shadowing(settings, file, lambda: self.policy.version)
         self.metrics = WorkerMetrics()
         self.counts: OutcomeCounts | None = None
         self.failed = False
@@ -118,7 +122,7 @@ class Worker:
             outside=_outside(settings),
         )
         stack.push_async_callback(self.ledger.close)
-        self.policy = open_stage(settings)
+        self.policy = open_stage(settings, activated=self.shadowing.shadow.activated)
         await self.policy.start()
         stack.push_async_callback(self.policy.stop)
         self.service = self._service(spans)
@@ -147,6 +151,7 @@ class Worker:
             if self.listener:
                 self.listener.refresh()
             self.server.set_serving(not self.unable())
+            await self.shadowing.follow()
             try:
                 await asyncio.wait_for(self._stopping.wait(), LOOK_EVERY_S)
             except TimeoutError:
@@ -194,6 +199,7 @@ class Worker:
             source_tag=SourceTags(key_files.ensure(settings.path(settings.identity.source_key))).tag,
             redaction=redaction,
             explanation=Explanation(wanted, redaction) if wanted.wanted else None,
+            shadow=self.shadowing.shadow,
         )
         bursts = Bursts(settings.listen.gather_ms / 1000)
         return Service(settings, authorizer, self.metrics, self.ledger.count_refusal, bursts)
@@ -218,6 +224,7 @@ class Worker:
         policy, ledger, cache = self.policy, self.ledger, self.policy.cache
         yield "aegis_ready", "1 when the worker should get traffic.", float(not self.not_ready()), {}
         yield "aegis_waiting_requests", "Requests being decided.", self.service.waiting, {}
+        yield from self.shadowing.gauges()
         names = {"version": policy.version, "digest": policy.digest}
         yield "aegis_policy_info", "The active policy version.", 1, names
         yield "aegis_policy_age_seconds", "Since the worker saw the active version.", policy.age_s, {}

@@ -22,6 +22,7 @@ from authz.config_exporters import Exporters
 from authz.config_retention import Retention
 from authz.config_root import Root
 from authz.config_section import Section as _Section
+from authz.config_shadow import ShadowSettings
 from authz.values import Assurance
 
 _PINNED = re.compile(
@@ -447,6 +448,7 @@ class Settings(_Section):
     limits: Limits = Limits()
     identity: Identity = Identity()
     policy: Policy = Policy()
+    shadow: ShadowSettings = ShadowSettings()
     ledger: Ledger = Ledger()
     outcomes: Outcomes = Outcomes()
     redaction: Redaction = Redaction()

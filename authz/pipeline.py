@@ -20,6 +20,7 @@ import structlog
 
 from authz.controls.redaction import PLAIN, Redaction
 from authz.controls.rule import rule
+from authz.controls.shadow import Shadow
 from authz.errors import Denied, EvidenceUnavailable
 from authz.record import decision_members
 from authz.values import (
@@ -124,6 +125,7 @@ class Authorizer:
         source_tag: Callable[[str], str] = lambda address: "",
         redaction: Redaction = PLAIN,
         explanation: Explains | None = None,
+        shadow: Shadow | None = None,
     ) -> None:
         self._identify = identify
         self._policy = policy
@@ -134,6 +136,7 @@ class Authorizer:
         self._reply_after = reply_after
         self._observer = observer
         self._source_tag, self._redaction, self._explanation = source_tag, redaction, explanation
+        self._shadow = shadow or Shadow()
 
     async def decide(self, request: Request | Malformed, time_left_s: float = math.inf) -> Receipt:
         """Decide and record; the Receipt says what was ruled and where its record is.
@@ -194,7 +197,7 @@ class Authorizer:
 
     def _record(self, story: Decided, verdict: Verdict) -> Future[Any]:
         """Append the record of `verdict`; bytes leave in this turn of the loop, whoever waits or does not."""
-        story.ruling = rule(story.request, verdict)
+        story.ruling = rule(story.request, verdict, story.subject, self._shadow)
         try:
             return self._append(story)
         except ValueError as error:  # what was read or said fits no entry: denied, with a record that does

@@ -16,7 +16,7 @@ import rfc8785
 
 from authz import canonical
 from authz.controls.redaction import PLAIN, Redaction
-from authz.values import MISSING, NO_CLAIMS, Claims, Malformed, Mcp, Request, Ruling, Subject
+from authz.values import MISSING, NO_CLAIMS, SHADOW, Claims, Malformed, Mcp, Request, Ruling, Subject
 
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _MAX_POINTERS: Final = 32
@@ -62,6 +62,8 @@ def decision_members(
         "span_id": decision_id[-17:].replace("-", ""),
         "endpoint": endpoint(request, redaction),
     }
+    if ruling.mode is SHADOW:
+        members["policy_decision"] = verdict.decision
     if request.request_id:
         members["request_id"] = short(request.request_id)
     if request.method:

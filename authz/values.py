@@ -15,13 +15,27 @@ from msgspec import Struct
 
 
 class Decision(StrEnum):
-    """What is recorded. Only `allow` lets a request through in this version (see `Ruling.allowed`)."""
+    """What is recorded. `allow` and `would_block` let a request through (see `Ruling.allowed`)."""
 
     ALLOW = "allow"
     DENY = "deny"
     WOULD_BLOCK = "would_block"
     SANITIZE = "sanitize"
     APPROVAL_NEEDED = "approval_needed"
+
+
+# Recorded decisions whose request went on: `would_block` is what policy denied while it was in shadow.
+FORWARDED: Final = frozenset((Decision.ALLOW, Decision.WOULD_BLOCK))
+ENFORCE: Final = "enforce"
+SHADOW: Final = "shadow"
+
+
+class ShadowScope(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What is in shadow: every denial of policy, those of some agents, those by some rules."""
+
+    all: bool = False
+    agents: tuple[str, ...] = ()
+    rules: tuple[str, ...] = ()
 
 
 class Reason(StrEnum):
@@ -282,11 +296,13 @@ class Ruling(Struct, frozen=True):
     http_status: int  # of a denial; 200 when allowed
     verdict: Verdict
     synced: bool  # the answer must wait for the sync whatever `reply_after` says
-    mode: str = "enforce"
+    mode: str = ENFORCE  # or SHADOW: policy said something else than what is done
 
     @property
     def allowed(self) -> bool:
-        return self.decision is Decision.ALLOW
+        if self.decision is Decision.ALLOW:
+            return True
+        return self.decision is Decision.WOULD_BLOCK and self.mode is SHADOW
 
 
 class Receipt(Struct, frozen=True):

@@ -22,6 +22,7 @@ from msgspec import Struct
 
 from authz._pb.aegis_ext_authz_pb2 import CheckRequest, CheckResponse
 from authz.config import Settings
+from authz.controls.shadow import Shadow
 from authz.identity.jwks import open_keys
 from authz.identity.jwt import Identifier
 from authz.ledger import keys
@@ -34,6 +35,7 @@ from authz.pipeline import Authorizer
 from authz.policy.stage import PolicyStage, open_stage
 from authz.telemetry.metrics import WorkerMetrics
 from authz.telemetry.observer import DecisionObserver
+from authz.values import FORWARDED
 from authz.wire.bursts import Bursts
 from authz.wire.service import Service
 from tests.policy.opa import opa_with, version_of
@@ -89,8 +91,11 @@ class Call:
 class CheckWorker:
     """The parts, and every answer that they gave."""
 
-    def __init__(self, settings: Settings, issuer: Issuer, policy: PolicyStage, ledger: LedgerWriter) -> None:
+    def __init__(
+        self, settings: Settings, issuer: Issuer, policy: PolicyStage, ledger: LedgerWriter, shadow: Shadow
+    ) -> None:
         self.settings, self.issuer, self.policy, self.ledger = settings, issuer, policy, ledger
+        self.shadow = shadow
         self.metrics = WorkerMetrics()
         self.answers: list[Answer] = []
         self.identifier = Identifier(
@@ -108,6 +113,7 @@ class CheckWorker:
             timeout_s=2.0,
             reply_after=settings.ledger.reply_after,
             observer=DecisionObserver(self.metrics, None),
+            shadow=shadow,
         )
         bursts = Bursts(settings.listen.gather_ms / 1000)
         self.service = Service(settings, authorizer, self.metrics, ledger.count_refusal, bursts)
@@ -153,7 +159,7 @@ class CheckWorker:
         records = self.records()
         for answer in self.answers:
             if answer.allowed or answer.decision_id:
-                assert (records[answer.decision_id]["decision"] == "allow") is answer.allowed
+                assert (records[answer.decision_id]["decision"] in FORWARDED) is answer.allowed
 
 
 def public(seed_file: Path) -> bytes:
@@ -175,10 +181,11 @@ async def serving(
         )
         for key in (settings.ledger.record_key, settings.ledger.log_key):
             keys.ensure(settings.path(key))
-        policy = open_stage(settings)
+        shadow = Shadow(settings.shadow.scope, settings.shadow.versions)
+        policy = open_stage(settings, activated=shadow.activated)
         await policy.start()
         ledger = open_ledger(settings, on_failure=lambda: None, observed=Observed(), disk=disk)
-        made = CheckWorker(settings, issuer, policy, ledger)
+        made = CheckWorker(settings, issuer, policy, ledger, shadow)
         try:
             yield made
         finally:

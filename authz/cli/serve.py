@@ -38,7 +38,7 @@ def serve(file: ConfigFile = None, accept_damage: AcceptDamage = False) -> None:
         settings = load(file)
         from authz.app import serve as run  # here, so that other commands need not load gRPC
 
-        raise typer.Exit(_run(settings, lambda: run(settings, accept_damage=accept_damage)))
+        raise typer.Exit(_run(settings, lambda: run(settings, file=file, accept_damage=accept_damage)))
 
 
 def follow(file: ConfigFile = None, accept_damage: AcceptDamage = False) -> None:

@@ -32,7 +32,7 @@ from authz.values import Decision
 
 POLL_S: Final = 0.25
 _MOST: Final = 160  # characters shown of what was asked for
-_COLOURS: Final = {"allow": "green", "approval_needed": "yellow"}
+_COLOURS: Final = {"allow": "green", "approval_needed": "yellow", "would_block": "magenta"}
 _KIND: Final = b'"kind":"decision"'  # entries are canonical: it is written in no other way
 
 Members = dict[str, Any]

@@ -1,14 +1,19 @@
-"""Verdict -> Ruling: what is done about what policy said. Can turn an allow into a denial, never the reverse.
+"""Verdict -> Ruling: what is done about what policy said. Can turn an allow into a denial; the reverse only
+where the policy is in shadow, and then it is recorded as `would_block`.
 
 An obligation is part of the allow that carries it: one that this version cannot carry out denies
 (`control_unavailable`), for an allow without its condition is not what policy said.
+
+Hard denials hold in shadow, too: those that no engine gave (identity, malformed requests, no usable policy),
+those that policy gives for one of the authorizer's own reasons, and whatever could not be allowed either.
 """
 
 from __future__ import annotations
 
 from typing import Any, Final
 
-from authz.values import Decision, Malformed, Reason, Request, Ruling, Verdict
+from authz.controls.shadow import Shadow
+from authz.values import SHADOW, UNKNOWN, Decision, Malformed, Reason, Request, Ruling, Subject, Verdict
 
 # What each obligation that can be carried out may say. `capture` is the most that may be kept of the payload
 # (`explanation.py`), `retention_days` the least time that the record stays (`followers/retention`).
@@ -19,27 +24,49 @@ _CARRIED_OUT: Final[dict[str, tuple[str, ...]]] = {
 }
 RETENTION: Final = "retention_days"
 MAX_RETENTION_DAYS: Final = 36_500
+_NOTHING_IN_SHADOW: Final = Shadow()
+_HARD: Final = frozenset(map(str, Reason))
+# Nothing cleans yet; and that a denial is not enforced is not for a policy's answer to say.
+_UNAVAILABLE: Final = (Decision.SANITIZE, Decision.WOULD_BLOCK)
 
 
-def rule(request: Request | Malformed, verdict: Verdict) -> Ruling:
-    """The Ruling for this verdict. Obligations known here: `reply_after: synced`, `tunnel: opaque`,
-    `capture: hash` or `redacted`, and `retention_days`, 1 to 36500.
+def rule(
+    request: Request | Malformed,
+    verdict: Verdict,
+    subject: Subject = UNKNOWN,
+    shadow: Shadow = _NOTHING_IN_SHADOW,
+) -> Ruling:
+    """The Ruling for this verdict about `subject`. Obligations known here: `reply_after: synced`,
+    `tunnel: opaque`, `capture: hash` or `redacted`, and `retention_days`, 1 to 36500.
 
     >>> from authz.values import Malformed, Reason
     >>> rule(Malformed(Reason.MALFORMED_PATH, ""), Verdict(Decision.DENY, "malformed_path")).http_status
     400
     """
     if verdict.decision is not Decision.ALLOW:
+        if shadow.covers(verdict, subject) and not _hard(request, verdict):
+            return Ruling(Decision.WOULD_BLOCK, verdict.reason_code, 200, verdict, _synced(verdict), SHADOW)
         return _without_allow(verdict)
     reason = _obstacle(request, verdict)
     if reason is not None:
         return Ruling(Decision.DENY, reason, reason.http_status, verdict, synced=False)
-    synced = verdict.obligations.get("reply_after") == "synced"
-    return Ruling(Decision.ALLOW, verdict.reason_code, 200, verdict, synced)
+    return Ruling(Decision.ALLOW, verdict.reason_code, 200, verdict, _synced(verdict))
+
+
+def _synced(verdict: Verdict) -> bool:
+    return verdict.obligations.get("reply_after") == "synced"
+
+
+def _hard(request: Request | Malformed, verdict: Verdict) -> bool:
+    """Whether this denial holds whatever is in shadow."""
+    ours = verdict.engine == "none" or verdict.reason_code in _HARD
+    if ours or verdict.decision is Decision.WOULD_BLOCK or _obstacle(request, verdict) is not None:
+        return True
+    return request.mcp is not None and request.mcp.fault is not None
 
 
 def _without_allow(verdict: Verdict) -> Ruling:
-    if verdict.decision is Decision.SANITIZE:
+    if verdict.decision in _UNAVAILABLE:
         reason = Reason.CONTROL_UNAVAILABLE
         return Ruling(Decision.DENY, reason, reason.http_status, verdict, synced=False)
     decided_by_us = verdict.engine == "none"  # a policy may use our codes, but not our statuses

@@ -150,6 +150,21 @@ FORMS: Final[Mapping[str, Form]] = {
             "restore": {"archive": "text"},
         },
     ),
+    # What is recorded as `would_block` and not enforced, as `worker` found it under `policy_version`.
+    "shadow": Form(
+        {"worker": "name", "policy_version": "name"},
+        {"on": {"scope": ("all", "some"), "agents?": "names", "rules?": "names"}, "off": {}},
+    ),
+    # Whether the decision that is entry `at_seq` of log `of` stopped, or would have, what it should.
+    "label": Form(
+        {
+            **_WHY,
+            "decision_id": "uuid",
+            "of": "log",
+            "at_seq": "count",
+            "label": ("true_positive", "false_positive"),
+        }
+    ),
     "hold": Form(
         {"name": "name", **_WHY},
         {"set": {"logs?": "logs", "agent_id?": "name", "from?": "time", "to?": "time"}, "lift": {}},

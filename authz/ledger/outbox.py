@@ -8,6 +8,7 @@ of its kind (`control.py`) is refused at once, since later nobody is there to be
 
     events(number INTEGER PRIMARY KEY AUTOINCREMENT, event_id TEXT, kind TEXT, at TEXT, members BLOB)
     once(key TEXT PRIMARY KEY)                what was put under a key, so that it is not put again
+    standing(key, value, at)                  how something stands by the event that was put last, and when
 
 An event's row goes away once its entry is durable. `event_id` and the time go into the entry: by them the
 control task knows what it wrote before it was killed.
@@ -42,6 +43,11 @@ _TABLES: Final = (
     members BLOB NOT NULL
 )""",
     "CREATE TABLE IF NOT EXISTS once (key TEXT PRIMARY KEY NOT NULL) WITHOUT ROWID",
+    """CREATE TABLE IF NOT EXISTS standing (
+    key TEXT PRIMARY KEY NOT NULL,
+    value TEXT NOT NULL,
+    at TEXT NOT NULL
+) WITHOUT ROWID""",
 )
 
 
@@ -83,19 +89,33 @@ class Outbox:
         Raises ValueError naming the member that is not as `control.FORMS` says, EvidenceUnavailable if it
         cannot be kept: then what it tells of must not be done.
         """
-        control.check(kind, members)
-        data = canonical.encode(dict(members))
-        if len(data) > MAX_EVENT:
-            raise ValueError(f"{kind}: {len(data)} bytes of members, over the limit of {MAX_EVENT}")
+        data = _checked(kind, members)
         with self._explained(), self._changing():
-            if once and not self._first(once):
-                return
-            if self.count() >= MAX_WAITING:
-                raise EvidenceUnavailable(f"{self._path}: {MAX_WAITING} events wait for the follower already")
-            row = (str(uuid_utils.uuid7()), kind, self._stamp.now(), data)
-            self._database.execute(
-                "INSERT INTO events (event_id, kind, at, members) VALUES (?, ?, ?, ?)", row
-            )
+            if not once or self._first(once):
+                self._insert(kind, data)
+
+    def put_change(self, kind: str, members: Mapping[str, Any], *, of: str, value: str) -> str:
+        """`put`, unless what is called `of` stood at `value` already: whoever sees a change first says it.
+        Returns since when it stands so. "" is where everything stands at first, since ever ("").
+        """
+        data = _checked(kind, members)
+        with self._explained(), self._changing():
+            known = self._database.execute("SELECT value, at FROM standing WHERE key = ?", (of,)).fetchone()
+            before, since = known or ("", "")
+            if before == value:
+                return str(since)
+            at = self._insert(kind, data)
+            self._database.execute("INSERT OR REPLACE INTO standing VALUES (?, ?, ?)", (of, value, at))
+        return at
+
+    def _insert(self, kind: str, data: bytes) -> str:
+        """One event more, in a transaction; its time."""
+        if self.count() >= MAX_WAITING:
+            raise EvidenceUnavailable(f"{self._path}: {MAX_WAITING} events wait for the follower already")
+        at = self._stamp.now()
+        row = (str(uuid_utils.uuid7()), kind, at, data)
+        self._database.execute("INSERT INTO events (event_id, kind, at, members) VALUES (?, ?, ?, ?)", row)
+        return at
 
     def _first(self, key: str) -> bool:
         kept = self._database.execute("INSERT INTO once VALUES (?) ON CONFLICT DO NOTHING", (key,))
@@ -164,3 +184,12 @@ class Outbox:
             yield
         except sqlite3.Error as error:
             raise EvidenceUnavailable(f"outbox {self._path}: {error}") from None
+
+
+def _checked(kind: str, members: Mapping[str, Any]) -> bytes:
+    """The bytes of members that have the form of their kind. Raises ValueError."""
+    control.check(kind, members)
+    data = canonical.encode(dict(members))
+    if len(data) > MAX_EVENT:
+        raise ValueError(f"{kind}: {len(data)} bytes of members, over the limit of {MAX_EVENT}")
+    return data

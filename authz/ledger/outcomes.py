@@ -23,13 +23,11 @@ from msgspec import Struct
 
 from authz.errors import IntegrityViolation
 from authz.ledger import files, form, reader
+from authz.values import FORWARDED
 
 CACHE_KIB: Final = 16_384  # of what waits for its other half
-WINDOW: Final = (
-    16_384  # matched decisions that are remembered to tell an outcome sent twice from a second one
-)
+WINDOW: Final = 16_384  # matched decisions that are remembered to tell an outcome sent twice from a second
 EXAMPLES: Final = 20  # listed of each kind
-ALLOW: Final = "allow"
 
 _TABLES: Final = f"""
 PRAGMA journal_mode = OFF;
@@ -192,7 +190,7 @@ class Joining:
             joined.late += counts
         else:
             joined.in_time += counts
-        if forwarded and decision[3] != ALLOW and (counts or self._counts_late(at)):
+        if forwarded and decision[3] not in FORWARDED and (counts or self._counts_late(at)):
             self._breach(outcome, f"forwarded, though decision {decision[0]} is {decision[3]}")
         if len(self._matched) >= WINDOW:
             del self._matched[next(iter(self._matched))]
@@ -248,9 +246,11 @@ class Joining:
         left = "SELECT count(*) FROM decision WHERE at >= ? AND at <= ? AND "
         here = (self._from, self._to, before)
         (joined.pending,) = self._store.execute(f"{left} at >= ?", here).fetchone()
-        old = f"{left} at < ? AND decision"
-        (joined.missing_allowed,) = self._store.execute(f"{old} = ?", (*here, ALLOW)).fetchone()
-        (joined.missing_denied,) = self._store.execute(f"{old} != ?", (*here, ALLOW)).fetchone()
+        old = "SELECT decision, count(*) FROM decision WHERE at >= ? AND at <= ? AND at < ? GROUP BY decision"
+        for decision, count in self._store.execute(old, here):
+            forwarded = decision in FORWARDED
+            joined.missing_allowed += forwarded * count
+            joined.missing_denied += (not forwarded) * count
         rows = self._store.execute(
             "SELECT log, seq, decision, id FROM decision WHERE at >= ? AND at <= ? AND at < ? "
             "ORDER BY at LIMIT ?",

@@ -33,8 +33,8 @@ _TEXTS: Final = (
     "action action_id action_token_id agent_id approval_id approver cache category cluster decision "
     "decision_entry_hash decision_id decision_log details endpoint engine identity_assurance identity_key "
     "identity_principal identity_source method mode override_reason params_hash parent_agent_id "
-    "parent_decision_id policy_digest policy_version protocol reason_code reply_after request_id route rule "
-    "score sensitivity session_id span_id started state step_id tool trace_id upstream"
+    "parent_decision_id policy_decision policy_digest policy_version protocol reason_code reply_after "
+    "request_id route rule score sensitivity session_id span_id started state step_id tool trace_id upstream"
 ).split()
 _NUMBERS: Final = (
     "answers attempts clock_step_us decision_seq duration_us evaluation_us first_seq last_seq request_bytes "

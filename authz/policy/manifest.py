@@ -8,7 +8,8 @@ worker reads it there (`active.py`). Both halves of the format are here so that 
                             "entry_points": {"aegis/decision": {"facts": [["agent", "id"], ...],
                                                                 "prune": true}},
                             "nondeterministic": ["time.now_ns"],
-                            "identities": {"spiffe://aegis.test/billing": "billing-agent"}}}}
+                            "identities": {"spiffe://aegis.test/billing": "billing-agent"},
+                            "shadow": {"rules": ["agent-limits"]}}}}
 
 A fact is a path below `input` as an array of string terms; `[]` is the whole document. The worker believes
 this only from a bundle that owns every path, since nobody can then have written it over OPA's API.
@@ -21,6 +22,8 @@ from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
+
+from authz.values import ShadowScope
 
 FORMAT: Final = 1
 MEMBER: Final = "aegis"
@@ -38,13 +41,14 @@ class EntryPoint(Struct, frozen=True, forbid_unknown_fields=True):
 
 class Analysis(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What `opa deps` and `opa inspect` found when the version was built, and `identities`: the agents' names
-    by their other identities (`identities.py`).
+    by their other identities (`identities.py`), and what is in `shadow` (`shadow.py`).
     """
 
     format: int
     entry_points: dict[str, EntryPoint]
     nondeterministic: tuple[str, ...]
     identities: dict[str, str] = {}
+    shadow: ShadowScope = ShadowScope()
 
     def as_metadata(self) -> dict[str, Any]:
         """The `metadata` member of a manifest."""

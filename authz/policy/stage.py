@@ -24,12 +24,15 @@ from authz.policy.cache import Flights, VerdictCache
 from authz.policy.engine_opa import ENGINE, Answer, OpaEngine
 from authz.policy.manifest import split_revision
 from authz.policy.verdict import read_verdict
-from authz.values import MISSING, Decision, Facts, Reason, Request, Subject, Verdict
+from authz.values import MISSING, Decision, Facts, Reason, Request, ShadowScope, Subject, Verdict
 
 log = structlog.get_logger(__name__)
 
 BUNDLES: Final = "/v1/data/system/bundles"
 POLL_TIMEOUT_S: Final = 0.5
+Activated = Callable[
+    [str, str, ShadowScope], None
+]  # told a version's name, digest and shadow before it decides
 
 
 class PolicyStage:
@@ -45,6 +48,7 @@ class PolicyStage:
         max_age_s: float = 0.0,
         development_unsigned: bool = False,
         monotonic: Callable[[], float] = time.monotonic,
+        activated: Activated | None = None,
     ) -> None:
         self.cache = cache
         self.flights = Flights()
@@ -56,7 +60,7 @@ class PolicyStage:
         self._poll_s = poll_s
         self._max_age_s = max_age_s
         self._unsigned = development_unsigned
-        self._monotonic = monotonic
+        self._monotonic, self._activated = monotonic, activated
         self._active: Active | None = None
         self._bundles: object = None  # what OPA said when that was read
         self._scope = cache.scope
@@ -265,6 +269,9 @@ class PolicyStage:
         self._active, self._activated_at = active, self._read_at
         self._scope = (self._engine.entry_point, ENGINE, active.revision)
         self.cache.serve(self._scope)
+        if self._activated:
+            shadow = active.manifest.analysis.shadow if active.manifest else ShadowScope()
+            self._activated(self.version, self.digest, shadow)
         log.info("policy_active", version=self.version, digest=self.digest)
 
 
@@ -276,7 +283,9 @@ def _revision(answer: Answer) -> str:
     return revision if split_revision(revision) else ""
 
 
-def open_stage(settings: Settings, monotonic: Callable[[], float] = time.monotonic) -> PolicyStage:
+def open_stage(
+    settings: Settings, monotonic: Callable[[], float] = time.monotonic, activated: Activated | None = None
+) -> PolicyStage:
     """The stage as the settings want it; not started."""
     policy = settings.policy
     engine = OpaEngine(settings.path(policy.opa_socket), policy.entry_point, connections=policy.connections)
@@ -288,4 +297,5 @@ def open_stage(settings: Settings, monotonic: Callable[[], float] = time.monoton
         max_age_s=policy.max_age_s,
         development_unsigned=policy.development_unsigned,
         monotonic=monotonic,
+        activated=activated,
     )

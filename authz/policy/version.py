@@ -32,6 +32,7 @@ from authz.policy.duplicates import refuse_duplicates
 from authz.policy.identities import identities_of
 from authz.policy.manifest import Analysis, is_version
 from authz.policy.opa_tool import OpaTool
+from authz.policy.shadow import shadow_of
 
 ALGORITHM: Final = "ES256"
 KEY_ID: Final = "aegis-policy"
@@ -77,9 +78,8 @@ def build_bundle(
         _test(source, tool)
         contents = contents_of(plain)
         analysis = analyse(plain, entry_points, tool)
-        analysis = replace(
-            analysis, identities=identities_of(orjson.loads(contents.get("/data.json", b"{}")))
-        )
+        data = orjson.loads(contents.get("/data.json", b"{}"))
+        analysis = replace(analysis, identities=identities_of(data), shadow=shadow_of(data))
         revision = _lay_out(work / "tree", contents, analysis, version)
         signed = work / "signed.tar.gz"
         signature = ["--signing-alg", ALGORITHM, "--signing-key", str(signing_key)]

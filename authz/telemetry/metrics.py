@@ -15,7 +15,7 @@ from authz.telemetry.histogram import SIZE_BUCKETS, Histogram, HistogramCollecto
 STAGES: Final = ("turn", "read", "identity", "policy", "ledger", "reply", "total")
 # Shown from the start: `increase()` does not see a series that begins with its first refusal.
 REFUSALS: Final = ("evidence_unavailable", "overloaded", "internal_error", "caller_gone")
-_MAX_SERIES: Final = 256  # distinct (decision, reason) pairs: policies bring their own reason codes
+_MAX_SERIES: Final = 256  # distinct (decision, reason) pairs, and rules: policies bring their own
 
 
 class WorkerMetrics:
@@ -24,6 +24,7 @@ class WorkerMetrics:
     def __init__(self) -> None:
         self.stages = {stage: Histogram() for stage in STAGES}
         self.decisions: dict[tuple[str, str], int] = {}
+        self.would_block: dict[str, int] = {}  # by rule
         self.refusals: dict[str, int] = dict.fromkeys(REFUSALS, 0)
         self.writes = {"": Histogram()}
         self.syncs = {"": Histogram()}
@@ -34,6 +35,11 @@ class WorkerMetrics:
         if key not in self.decisions and len(self.decisions) >= _MAX_SERIES:
             key = (decision, "other")
         self.decisions[key] = self.decisions.get(key, 0) + 1
+
+    def count_would_block(self, rule: str) -> None:
+        if rule not in self.would_block and len(self.would_block) >= _MAX_SERIES:
+            rule = "other"
+        self.would_block[rule] = self.would_block.get(rule, 0) + 1
 
     def count_refusal(self, reason: str) -> None:
         self.refusals[reason] = self.refusals.get(reason, 0) + 1
@@ -64,6 +70,11 @@ class _Counts(Collector):
         for (decision, reason), count in list(self._metrics.decisions.items()):
             decisions.add_metric([decision, reason], count)
         yield decisions
+        text = "Requests that went on because their denial is in shadow."
+        would_block = CounterMetricFamily("aegis_would_block", text, labels=["rule"])
+        for rule, count in list(self._metrics.would_block.items()):
+            would_block.add_metric([rule], count)
+        yield would_block
         refusals = CounterMetricFamily("aegis_refusals", "Answers without a record.", labels=["reason_code"])
         for reason, count in list(self._metrics.refusals.items()):
             refusals.add_metric([reason], count)

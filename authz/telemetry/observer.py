@@ -5,6 +5,7 @@ from __future__ import annotations
 from authz.pipeline import Decided
 from authz.telemetry.metrics import WorkerMetrics
 from authz.telemetry.spans import Spans
+from authz.values import Decision
 
 
 class DecisionObserver:
@@ -19,15 +20,21 @@ class DecisionObserver:
 
     def unheard(self, decision: Decided) -> None:
         """Recorded, but nobody waited to the end: it counts, and its times would say nothing."""
-        self._metrics.count_decision(decision.record["decision"], decision.record["reason_code"])
+        self._count(decision)
 
     def decided(self, decision: Decided) -> None:
         """Called once the record of `decision` is down."""
-        record = decision.record
-        self._metrics.count_decision(record["decision"], record["reason_code"])
+        self._count(decision)
         self._identity.observe(decision.identified - decision.started)
         self._policy.observe(decision.judged - decision.identified)
         self._ledger.observe(decision.written - decision.judged)
         if self._spans is not None and self._spans.samples(decision.request):
             took = decision.written - decision.started
-            self._spans.emit(decision.request, record, took, decision.wrote.seq)
+            self._spans.emit(decision.request, decision.record, took, decision.wrote.seq)
+
+    def _count(self, decision: Decided) -> None:
+        record = decision.record
+        decided = record["decision"]
+        self._metrics.count_decision(decided, record["reason_code"])
+        if decided is Decision.WOULD_BLOCK:
+            self._metrics.count_would_block(record["rule"])

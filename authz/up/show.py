@@ -19,7 +19,7 @@ from authz.up.proof import Verification
 from authz.up.traffic import EHR, PAYMENTS, Outcome
 
 _WIDTH: Final = 140  # of a table where the terminal's own is not known
-_STYLES: Final = {"allow": "green", "deny": "red", "approval_needed": "yellow"}
+_STYLES: Final = {"allow": "green", "deny": "red", "approval_needed": "yellow", "would_block": "magenta"}
 
 
 def console() -> Console:

@@ -25,7 +25,7 @@ from authz.config import Settings
 from authz.controls.redaction import Redaction
 from authz.errors import EvidenceUnavailable
 from authz.telemetry.outcomes import OutcomeCounts
-from authz.values import Decision
+from authz.values import FORWARDED
 from authz.wire import accesslog
 from authz.wire.listening import bind
 from authz.wire.tls import open_tls
@@ -145,7 +145,7 @@ class Outcomes:
         self._counts.arrive(
             named.decision_id if named else "",
             ours=named is not None and named.log == self._ledger.log,
-            allowed=named is not None and named.decision == Decision.ALLOW,
+            allowed=named is not None and named.decision in FORWARDED,
             forwarded=outcome.forwarded,
         )
 

@@ -84,7 +84,7 @@ class Replies:
     def __init__(self, *, full: bool, credentials: Iterable[str]) -> None:
         self._full = full
         self._removed = sorted({TOKEN, "proxy-authorization", *credentials})
-        self._forms: dict[tuple[str, str, int, bool], Form] = {}
+        self._forms: dict[tuple[str, str, str, int, bool], Form] = {}
 
     def reply(self, receipt: Receipt, request: Request | Malformed) -> bytes:
         """The answer to a decision that has its record."""
@@ -102,12 +102,13 @@ class Replies:
 
     def _usual(self, receipt: Receipt, sent: tuple[str, ...]) -> bytes:
         """An allow as most are: from the form that was made when the first one like it was answered."""
-        like = (receipt.log, receipt.ruling.reason_code, len(receipt.decision_id), bool(sent))
+        ruling = receipt.ruling
+        like = (receipt.log, ruling.mode, ruling.reason_code, len(receipt.decision_id), bool(sent))
         form = self._forms.get(like)
         if form is None:
             if len(self._forms) >= MAX_FORMS:
                 return self._allow(receipt, sent)
-            marked = replace(receipt, seq=_SEQ, entry_hash=_HASH, decision_id=_ID[: like[2]])
+            marked = replace(receipt, seq=_SEQ, entry_hash=_HASH, decision_id=_ID[: like[3]])
             form = self._forms[like] = Form(self._allow(marked, sent), marked.decision_id)
         return form.filled(receipt)
 

@@ -10,10 +10,22 @@ from structlog.testing import capture_logs
 
 from authz.config_evidence import Redaction as Rules
 from authz.controls.redaction import Redaction
+from authz.controls.shadow import Shadow
 from authz.errors import Denied, EvidenceUnavailable
 from authz.pipeline import Authorizer, Decided
 from authz.testing import a_request
-from authz.values import Assurance, Decision, Facts, Malformed, Reason, Receipt, Request, Subject, Verdict
+from authz.values import (
+    Assurance,
+    Decision,
+    Facts,
+    Malformed,
+    Reason,
+    Receipt,
+    Request,
+    ShadowScope,
+    Subject,
+    Verdict,
+)
 
 ALLOW = Verdict(Decision.ALLOW, "permitted", engine="opa", policy_version="v1", policy_digest="d")
 FACTS = Facts(b"{}", "v1+d", True)
@@ -229,3 +241,47 @@ async def test_a_deployment_s_rules_of_redaction_reach_the_record() -> None:
     assert one["endpoint"] == two["endpoint"] == "https://api.example/of/[redacted]"
     assert one["redacted"] == ["/query/who", "/query/id/0"]
     assert one["params_hash"] == two["params_hash"]
+
+
+DENIED = Verdict(
+    Decision.APPROVAL_NEEDED,
+    "approval_required",
+    "bulk-export",
+    ("policy-violation",),
+    ("matrix/export/internal",),
+    {"risk": "7"},
+    {"reply_after": "synced", "capture": "hash"},
+    {"tool": "ehr.export"},
+    policy_version="v1",
+    policy_digest="d",
+    engine="opa",
+)
+
+
+@pytest.mark.parametrize("cached", [True, False])
+async def test_in_shadow_a_record_has_all_that_a_denial_has_and_says_what_policy_said(cached: bool) -> None:
+    shadow = Shadow(ShadowScope(rules=("bulk-export",)))
+    shadow.activated("v1", "d", ShadowScope())
+    policy = Says(DENIED, cached)
+    enforced, denied = await decide(policy)
+    shadowed, would_block = await decide(policy, shadow=shadow)
+    assert (enforced.ruling.allowed, shadowed.ruling.allowed) == (False, True)
+    assert denied["mode"] == "enforce"
+    changed = {"decision": "would_block", "mode": "shadow", "policy_decision": "approval_needed"}
+    assert would_block == denied | changed | {"reply_after": "synced"}
+
+
+async def test_in_shadow_an_allow_is_recorded_as_ever() -> None:
+    shadow = Shadow(ShadowScope(all=True))
+    shadow.activated("v1", "d", ShadowScope())
+    plain, entry = await decide(Says(ALLOW))
+    again, same = await decide(Says(ALLOW), shadow=shadow)
+    assert (plain, entry) == (again, same)
+    assert "policy_decision" not in entry
+
+
+async def test_in_shadow_what_can_fit_no_entry_is_denied() -> None:
+    shadow = Shadow(ShadowScope(all=True))
+    shadow.activated("v1", "d", ShadowScope())
+    receipt = await authorizer(Says(DENIED), Book(refuses="agent_id"), shadow=shadow).decide(a_request())
+    assert (receipt.ruling.allowed, receipt.ruling.reason_code) == (False, "internal_error")

@@ -45,8 +45,8 @@ CHANNEL: Final = (("grpc.initial_reconnect_backoff_ms", 250), ("grpc.max_reconne
 # As the span has them (telemetry/spans.py), and what tells records apart: members that are text or numbers.
 ATTRIBUTES: Final = tuple(
     "kind log seq decision_id agent_id parent_agent_id identity_assurance tool action category sensitivity "
-    "method endpoint params_hash policy_version decision mode reason_code rule approval_id request_id "
-    "session_id".split()
+    "method endpoint params_hash policy_version decision policy_decision mode reason_code rule approval_id "
+    "request_id session_id".split()
 )
 _WARNING_KINDS: Final = frozenset(("gap", "late_sync", "recovery"))
 _TOO_LARGE: Final = re.compile(r"larger than max|too large|exceeds", re.IGNORECASE)

@@ -1,12 +1,29 @@
-"""A Ruling can turn an allow into a denial, never the reverse."""
+"""A Ruling can turn an allow into a denial; the reverse only in shadow, and never a hard one."""
 
 from itertools import product
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from authz.controls.rule import rule
+from authz.controls.shadow import Shadow
 from authz.testing import a_request
-from authz.values import Action, Decision, Malformed, Reason, Verdict
+from authz.values import (
+    Action,
+    Assurance,
+    Decision,
+    Malformed,
+    Mcp,
+    Reason,
+    Request,
+    ShadowScope,
+    Subject,
+    Verdict,
+)
+
+AGENT = Subject("a", Assurance.JWT)
+ALL = ShadowScope(all=True)
 
 
 def verdict(decision: Decision, **members: object) -> Verdict:
@@ -76,3 +93,87 @@ def test_a_malformed_request_is_never_allowed_whatever_the_verdict() -> None:
 def test_our_own_reasons_choose_the_status_and_a_policy_cannot(reason: Reason) -> None:
     assert rule(a_request(), Verdict(Decision.DENY, reason)).http_status == reason.http_status
     assert rule(a_request(), Verdict(Decision.DENY, reason, engine="opa")).http_status == 403
+
+
+def in_shadow(scope: ShadowScope = ALL) -> Shadow:
+    shadow = Shadow()
+    shadow.activated("none", "none", ShadowScope())  # a verdict that no engine gave has this digest
+    shadow.configure(scope, ())
+    return shadow
+
+
+@pytest.mark.parametrize("decision", [Decision.DENY, Decision.SANITIZE, Decision.APPROVAL_NEEDED])
+@pytest.mark.parametrize("obligations", [{}, {"reply_after": "synced", "capture": "redacted"}])
+def test_whatever_policy_does_not_allow_goes_on_in_shadow(
+    decision: Decision, obligations: dict[str, object]
+) -> None:
+    said = verdict(decision, rule="bulk-export", obligations=obligations)
+    ruling = rule(a_request(), said, AGENT, in_shadow())
+    assert (ruling.decision, ruling.mode, ruling.http_status) == (Decision.WOULD_BLOCK, "shadow", 200)
+    assert (ruling.allowed, ruling.reason_code, ruling.verdict) == (True, "code", said)
+    assert ruling.synced is bool(obligations)
+
+
+def test_in_shadow_is_what_was_put_there() -> None:
+    shadow = in_shadow(ShadowScope(rules=("bulk-export",)))
+    assert rule(a_request(), verdict(Decision.DENY, rule="bulk-export"), AGENT, shadow).allowed
+    assert not rule(a_request(), verdict(Decision.DENY, rule="agent-tool"), AGENT, shadow).allowed
+
+
+FAULTY = Mcp("", fault=Reason.MALFORMED_MCP_BATCH)
+REQUESTS = st.sampled_from(
+    [
+        a_request(),
+        a_request(mcp=Mcp("request", "tools/call", rpc_id=1)),
+        a_request(mcp=FAULTY),
+        a_request(action=Action("tunnel", "", "CONNECT", "")),
+        Malformed(Reason.MALFORMED_BODY, ""),
+    ]
+)
+VERDICTS = st.builds(
+    Verdict,
+    decision=st.sampled_from(list(Decision)),
+    reason_code=st.one_of(st.sampled_from([*map(str, Reason)]), st.just("egress_violation")),
+    rule=st.sampled_from(["", "bulk-export", "agent-tool"]),
+    obligations=st.sampled_from(
+        [{}, {"reply_after": "synced"}, {"tunnel": "opaque"}, {"budget": 1}, {"session_labels": ["phi"]}]
+    ),
+    engine=st.sampled_from(["opa", "opa", "wasm", "none"]),
+)
+SCOPES = st.builds(
+    ShadowScope,
+    all=st.booleans(),
+    agents=st.sampled_from([(), ("a",), ("b",)]),
+    rules=st.sampled_from([(), ("bulk-export",)]),
+)
+
+
+def usable(said: Verdict) -> bool:
+    """What no engine gave is a denial for one of our own reasons."""
+    ours = said.reason_code in list(Reason)
+    return said.engine != "none" or (ours and said.decision is Decision.DENY)
+
+
+def could_be_allowed(request: Request | Malformed, said: Verdict) -> bool:
+    allow = Verdict(Decision.ALLOW, "x", obligations=said.obligations, engine="opa")
+    return rule(request, allow).allowed and (request.mcp is None or request.mcp.fault is None)
+
+
+@given(REQUESTS, VERDICTS.filter(usable), SCOPES)
+def test_shadow_changes_no_allow_and_no_hard_denial(
+    request: Request | Malformed, said: Verdict, scope: ShadowScope
+) -> None:
+    enforced = rule(request, said)
+    ruled = rule(request, said, AGENT, in_shadow(scope))
+    soft = (
+        said.decision not in (Decision.ALLOW, Decision.WOULD_BLOCK)
+        and said.engine != "none"
+        and said.reason_code not in list(Reason)
+        and could_be_allowed(request, said)
+    )
+    covered = scope.all or said.rule in scope.rules or "a" in scope.agents
+    if soft and covered:
+        assert (ruled.decision, ruled.mode) == (Decision.WOULD_BLOCK, "shadow")
+    else:
+        assert ruled == enforced
+    assert ruled.allowed == (enforced.allowed or ruled.decision is Decision.WOULD_BLOCK)

@@ -65,4 +65,10 @@ EVENTS: Final[list[tuple[str, dict[str, Any]]]] = [
     ("prune", _WHY | _SEGMENTS | {"action": "restore", "archive": "bucket"}),
     ("hold", _WHY | {"name": "case-7", "action": "set", "logs": [LOG], "agent_id": "a"}),
     ("hold", _WHY | {"name": "case-7", "action": "lift"}),
+    (
+        "shadow",
+        {"worker": "worker-0", "policy_version": "v1.4.0", "action": "on", "scope": "some", "rules": ["r"]},
+    ),
+    ("shadow", {"worker": "worker-0", "policy_version": "v1.4.0", "action": "off"}),
+    ("label", _WHY | {"decision_id": UUID, "of": LOG, "at_seq": 7, "label": "false_positive"}),
 ]

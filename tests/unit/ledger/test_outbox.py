@@ -59,6 +59,26 @@ def test_under_one_key_only_the_first_is_kept_whatever_became_of_it(outbox: Outb
     assert outbox.count() == 1
 
 
+def test_a_change_is_put_by_whoever_sees_it_first(outbox: Outbox) -> None:
+    at = "2026-01-01T00:00:00.000000Z"
+    for value, since in (("", ""), ("on", at), ("on", at), ("", at), ("on", at)):
+        assert outbox.put_change("hold", HOLD | {"name": value or "off"}, of="state", value=value) == since
+    assert [event.members["name"] for event in outbox.waiting(9)] == ["on", "off", "on"]
+    outbox.put_change("hold", HOLD, of="another", value="on")
+    assert outbox.count() == 4
+
+
+def test_a_change_that_cannot_be_kept_is_not_taken_for_put(
+    outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_WAITING", 0)
+    with pytest.raises(EvidenceUnavailable):
+        outbox.put_change("hold", HOLD, of="state", value="on")
+    monkeypatch.undo()
+    outbox.put_change("hold", HOLD, of="state", value="on")
+    assert outbox.count() == 1
+
+
 def test_a_key_is_not_used_up_by_an_event_that_could_not_be_kept(
     outbox: Outbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -93,6 +93,12 @@ def test_what_went_out_though_it_was_denied_is_a_breach(tmp_path: Path) -> None:
     assert example.what == f"forwarded, though decision {decision(1)['decision_id']} is deny"
 
 
+def test_what_went_out_in_shadow_was_let_out(tmp_path: Path) -> None:
+    shadowed = decision(1, decision="would_block", mode="shadow", policy_decision="deny")
+    found = joined(tmp_path, shadowed, outcome(1, 1), decision(2, decision="would_block"), decision(3))
+    assert counts(found, "late", "breaches", "missing_allowed", "missing_denied") == (1, 0, 1, 0)
+
+
 def test_what_went_out_without_a_decision_is_a_breach_and_what_stayed_here_is_not(tmp_path: Path) -> None:
     found = joined(tmp_path, undecided(1), undecided(2, forwarded=True))
     assert counts(found, "without_decision", "breaches") == (2, 1)

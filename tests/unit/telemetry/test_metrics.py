@@ -48,8 +48,17 @@ def test_a_policy_cannot_fill_the_memory_with_reason_codes() -> None:
     assert sum(metrics.decisions.values()) == 10_000
 
 
+def test_a_policy_cannot_fill_the_memory_with_rules() -> None:
+    metrics = WorkerMetrics()
+    for number in range(10_000):
+        metrics.count_would_block(f"rule-{number}")
+    assert len(metrics.would_block) <= 257
+    assert sum(metrics.would_block.values()) == 10_000
+
+
 def test_counts_and_gauges_reach_the_scrape() -> None:
     metrics = WorkerMetrics()
+    metrics.count_would_block("agent-limits")
     metrics.count_decision("allow", "permitted")
     metrics.count_refusal("overloaded")
     metrics.stages["total"].observe(0.001)
@@ -62,6 +71,7 @@ def test_counts_and_gauges_reach_the_scrape() -> None:
     for line in (
         'aegis_decisions_total{decision="allow",reason_code="permitted"} 1.0',
         'aegis_refusals_total{reason_code="overloaded"} 1.0',
+        'aegis_would_block_total{rule="agent-limits"} 1.0',
         'aegis_stage_seconds_count{stage="total"} 1.0',
         "aegis_waiting 3.0",
         'aegis_cache_total{result="hit"} 5.0',

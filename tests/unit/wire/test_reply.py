@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from authz._pb.aegis_ext_authz_pb2 import CheckResponse
 from authz.protocols.claims import HEADERS
 from authz.testing import a_request
-from authz.values import Decision, Malformed, Reason, Receipt, Ruling, Verdict
+from authz.values import SHADOW, Decision, Malformed, Reason, Receipt, Ruling, Verdict
 from authz.wire.reply import MAX_FORMS, Replies, refusal
 
 ID = "019b7690-0001-7000-8000-00000000abcd"
@@ -206,3 +206,17 @@ def test_what_policy_says_stays_in_the_body(
         "cache-control": "no-store",
         "x-aegis-decision-id": ID,
     }
+
+
+def test_what_went_on_in_shadow_is_answered_as_an_allow_and_named_as_what_it_is() -> None:
+    """The answers of an allow and of a denial in shadow with one reason are two forms."""
+    made = replies(credentials=("x-api-key",))
+    verdict = Verdict(Decision.DENY, "permitted", rule="bulk-export", engine="opa")
+    ruling = Ruling(Decision.WOULD_BLOCK, "permitted", 200, verdict, synced=False, mode=SHADOW)
+    for _ in range(2):
+        allowed = CheckResponse.FromString(made.reply(receipt(), a_request()))
+        shadowed = CheckResponse.FromString(made.reply(replace(receipt(), ruling=ruling), a_request()))
+        assert (shadowed.status.code, shadowed.WhichOneof("http_response")) == (0, "ok_response")
+        assert shadowed.ok_response == allowed.ok_response  # the same headers go, none is added
+        assert shadowed.dynamic_metadata.fields["decision"].string_value == "would_block"
+        assert allowed.dynamic_metadata.fields["decision"].string_value == "allow"
