@@ -35,6 +35,7 @@ from authz.ledger.kernel_clock import kernel_clock
 from authz.ledger.opening import Outside, open_ledger
 from authz.ledger.writer import LedgerWriter, Observed
 from authz.pipeline import Authorizer, Observer
+from authz.policy.activation import ActivationWatch, open_watch
 from authz.policy.stage import PolicyStage, open_stage
 from authz.shadowing import Shadowing
 from authz.telemetry.http import StatusServer
@@ -84,6 +85,7 @@ class Worker:
 
     ledger: LedgerWriter
     policy: PolicyStage
+    activation: ActivationWatch
     service: Service
     identifier: Identifier
     server: CheckServer
@@ -125,6 +127,9 @@ class Worker:
         self.policy = open_stage(settings, activated=self.shadowing.shadow.activated)
         await self.policy.start()
         stack.push_async_callback(self.policy.stop)
+        self.activation = open_watch(settings)
+        self.activation.start()
+        stack.push_async_callback(self.activation.stop)
         self.service = self._service(spans)
         self.server = CheckServer(settings, self.service)
         if settings.listen.metrics:
@@ -179,6 +184,9 @@ class Worker:
             reasons.append("policy: no version is active")
         elif not self.policy.ready and self.policy.staleness_s > self.settings.policy.grace_s:
             reasons.append(f"policy: OPA has been away for {self.policy.staleness_s:.0f} s")
+        failed_s, why = self.activation.failed_s, self.activation.failure
+        if why and 0 < self.settings.policy.failed_s < failed_s:
+            reasons.append(f"policy: OPA has not taken a new version for {failed_s:.0f} s: {why.code}")
         return reasons
 
     def _service(self, spans: Spans | None) -> Service:
@@ -229,6 +237,10 @@ class Worker:
         yield "aegis_policy_info", "The active policy version.", 1, names
         yield "aegis_policy_age_seconds", "Since the worker saw the active version.", policy.age_s, {}
         yield "aegis_policy_staleness_seconds", "Since OPA said what is active.", policy.staleness_s, {}
+        failure, failed_s = self.activation.failure, self.activation.failed_s
+        why = {"code": failure.code if failure else ""}
+        yield "aegis_policy_activation_failed", "1 while OPA takes no new version.", float(bool(failure)), why
+        yield "aegis_policy_activation_failed_seconds", "Since that was first seen, or 0.", failed_s, {}
         keys_age = self.identifier.keys_age_s
         yield "aegis_identity_keys_age_seconds", "Since the key set was last read whole.", keys_age, {}
         keys_bad = float(bool(self.identifier.keys_problem))

@@ -324,6 +324,19 @@ class Policy(_Section):
         ge=0,
         description="Deny `policy_stale` when OPA's state was not read for so long; 0: never.",
     )
+    status_s: float = Field(
+        default=10.0,
+        ge=1,
+        le=3600,
+        description="How often OPA is asked why it takes no new version, seconds; 4 ms of its CPU.",
+    )
+    failed_s: float = Field(
+        default=0.0,
+        ge=0,
+        description="`/readyz` says so when OPA could not take the version that it is offered for so long, "
+        "seconds; 0: never. The version before decides meanwhile: a probe that stops every worker for it "
+        "would turn a broken bundle into an outage.",
+    )
     development_unsigned: bool = Field(
         default=False, description="Accept answers without a revision (never cached). Development only."
     )

@@ -22,6 +22,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from authz.errors import PolicyRejected
+from authz.policy.activation import REPORTING
 from authz.policy.manifest import split_revision
 from authz.policy.version import ALGORITHM, KEY_ID, SUFFIX, sync_directory
 
@@ -31,6 +32,7 @@ CONTENT_TYPE: Final = "application/vnd.openpolicyagent.bundles"
 POINTER: Final = "active"
 LONGEST_WAIT_S: Final = 60
 LOOK_EVERY_S: Final = 0.05
+MAX_FILE: Final = 64 << 20  # bytes that one file of a bundle may unpack to; OPA's own bound is 1 GiB
 _WAIT: Final = re.compile(r"(?:^|;)\s*wait=(\d{1,4})\s*(?:;|$)")
 
 
@@ -128,12 +130,14 @@ def opa_config(
         "service": "aegis",
         "resource": RESOURCE,
         "signing": {"keyid": KEY_ID},
+        "size_limit_bytes": MAX_FILE,
         "polling": {"min_delay_seconds": 1, "max_delay_seconds": 1, "long_polling_timeout_seconds": wait_s},
     }
     config: dict[str, Any] = {
         "services": {"aegis": {"url": bundles_url}},
         "keys": {KEY_ID: {"algorithm": ALGORITHM, "key": public_key}},
         "bundles": {"aegis": bundle},
+        "status": REPORTING,
     }
     if persist is not None:
         bundle["persist"] = True

@@ -24,6 +24,7 @@ from prometheus_client import CollectorRegistry
 
 from authz.config import Settings, split_host_port
 from authz.errors import ConfigError, EvidenceUnavailable, IntegrityViolation
+from authz.followers.activation import ActivationNotes, activation_notes
 from authz.followers.bell import Bell
 from authz.followers.bundles import bundle_app
 from authz.followers.control import ControlLog, opener
@@ -74,6 +75,7 @@ async def follow(settings: Settings, *, accept_damage: bool = False) -> int:
             bell,
             Renewal(settings, keys.records) if settings.root.module else None,
             _retention(settings, stack),
+            activation_notes(settings, stack.enter_context(Outbox(settings.outbox))),
         )
         stack.callback(parts.outlets.close)
         if status := _status(settings, parts):
@@ -92,6 +94,7 @@ class _Parts(Struct, frozen=True):
     bell: Bell
     renewal: Renewal | None
     retention: RetentionTask | None
+    activation: ActivationNotes
 
     def faults(self) -> list[str]:
         return [part.fault for part in (self.sealing, self.control) if part.fault]
@@ -99,7 +102,8 @@ class _Parts(Struct, frozen=True):
     def gauges(self) -> Iterator[Gauge]:
         renewal = self.renewal.gauges() if self.renewal else ()
         kept = self.retention.gauges() if self.retention else ()
-        return chain(self.sealing.gauges(), self.control.gauges(), self.outlets.gauges(), renewal, kept)
+        always = (self.sealing, self.control, self.outlets, self.activation)
+        return chain(*(part.gauges() for part in always), renewal, kept)
 
 
 def _retention(settings: Settings, stack: ExitStack) -> RetentionTask | None:
@@ -204,6 +208,7 @@ async def _run(settings: Settings, parts: _Parts, listener: socket.socket) -> No
         control_log,
         seal,
         asyncio.create_task(server.serve(sockets=[listener]), name="bundles"),
+        asyncio.create_task(parts.activation.run(stop), name="activation"),
         *(asyncio.create_task(task, name=name) for name, task in parts.outlets.tasks().items()),
     ]
     if parts.renewal:

@@ -80,7 +80,7 @@ def test_each_holds_only_the_keys_that_it_needs() -> None:
     holders = {volume: {name for name in services() if volume in mounts(name)} for volume in names}
     assert holders["state"] == {"setup", "follower", "worker"}
     assert holders["policy"] == {"setup", "follower"}
-    assert holders["sockets"] == {"opa", "worker", "envoy"}
+    assert holders["sockets"] == {"opa", "worker", "envoy", "follower"}
     assert mounts("follower")["policy"][1] == mounts("opa")["prepared"][1] == "ro"
 
 

@@ -24,11 +24,14 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from authz.app import EXIT_LEDGER_FAILED, EXIT_OK, Worker, serve
 from authz.config import Settings
 from authz.errors import ConfigError
+from authz.followers.bundles import activate
 from authz.ledger import keys
 from authz.ledger.opening import open_ledger
 from authz.wire.server import SERVICE, CheckServer
 from tests import ledgers
-from tests.policy.opa import OpaProcess, opa_with, until, version_of
+from tests.policy.faults import FAULTS
+from tests.policy.faults import VERSION as BROKEN
+from tests.policy.opa import OpaProcess, opa_pulling, opa_with, until, version_of
 from tests.tokens import Issuer, write_keys
 from tests.unit.identity.server import key_server
 from tests.unit.ledger import oracle
@@ -232,6 +235,37 @@ async def test_an_engine_is_given_its_grace(place: Place, opa: OpaProcess) -> No
         await until(lambda: not worker.policy.ready)
         assert worker.not_ready() == []
     assert place.kinds() == ["open", "close"]
+
+
+async def test_a_version_that_opa_refuses_is_shown_and_after_a_while_makes_the_worker_not_ready(
+    place: Place, tmp_path: Path
+) -> None:
+    place.tree["policy"] |= {"status_s": 1.0, "failed_s": 0.01}
+    directory = version_of(tmp_path / "pulled", PERMISSIVE, "v1").file.parent
+    activate(directory, "v1")
+    async with opa_pulling(directory) as process:
+        place.tree["policy"]["opa_socket"] = process.socket
+        await until(lambda: is_active(process, "v1"))
+        async with running(place) as (worker, client):
+            _, metrics = await asyncio.to_thread(place.status, "/metrics")
+            assert 'aegis_policy_activation_failed{code=""} 0.0\n' in metrics
+            assert "aegis_policy_activation_failed_seconds 0.0\n" in metrics
+            FAULTS["unsigned"].make(tmp_path / "pulled")
+            activate(directory, BROKEN)
+            await until(worker.not_ready)
+            (reason,) = worker.not_ready()
+            assert re.fullmatch(r"policy: OPA has not taken a new version for \d+ s: unsigned", reason)
+            assert (await client.check()).allowed
+            assert worker.policy.version == "v1"
+            _, metrics = await asyncio.to_thread(place.status, "/metrics")
+            assert 'aegis_policy_activation_failed{code="unsigned"} 1.0\n' in metrics
+            activate(directory, "v1")
+            await until(lambda: not worker.not_ready())
+    assert place.kinds() == ["open", "decision", "close"]
+
+
+async def is_active(process: OpaProcess, version: str) -> bool:
+    return (await process.revision()).partition("+")[0] == version
 
 
 async def test_a_worker_that_starts_or_stops_says_so(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
