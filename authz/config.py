@@ -17,6 +17,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from authz.config_anchors import Anchors, S3Access
 from authz.config_checkpoints import Store
+from authz.config_compat import Plugin
 from authz.config_evidence import Disclosures, Redaction
 from authz.config_exporters import Exporters
 from authz.config_retention import Retention
@@ -281,6 +282,11 @@ class Identity(_Section):
         default=Assurance.JWT,
         description="Weaker subjects are denied `identity_assurance` before policy is asked.",
     )
+    anonymous: bool = Field(
+        default=False,
+        description="Let policy judge who presents no credential: agent `unknown`, assurance `none`, so "
+        "`minimum_assurance` must be `none`. Credentials that are presented must still be good.",
+    )
 
     @model_validator(mode="after")
     def _refreshed_in_time(self) -> Identity:
@@ -288,6 +294,8 @@ class Identity(_Section):
             raise ValueError(
                 "keys_max_age_s: not longer than jwks_refresh_s, so that keys would always expire"
             )
+        if self.anonymous and self.minimum_assurance is not Assurance.NONE:
+            raise ValueError("anonymous: needs minimum_assurance: none")
         if self.jwks_early_s > self.jwks_refresh_s:
             raise ValueError("jwks_early_s: longer than jwks_refresh_s")
         return self
@@ -302,6 +310,13 @@ class Policy(_Section):
     entry_point: str = Field(
         default="aegis/decision", pattern=r"^[A-Za-z_][A-Za-z0-9_/]*$", description="Path below `data`."
     )
+    compat: Literal["", "opa-envoy-plugin"] = Field(
+        default="",
+        description="`opa-envoy-plugin`: the entry point's policy was written for that plugin. It gets the "
+        "plugin's input and its result is honoured as the plugin does; requests that several readers could "
+        "read differently are then for policy to judge.",
+    )
+    plugin: Plugin = Plugin()
     timeout_ms: int = Field(default=100, ge=1, le=10000, description="For one question, milliseconds.")
     connections: int = Field(default=16, ge=1, le=256, description="Connections kept to OPA.")
     cache_ttl_s: float = Field(

@@ -192,6 +192,16 @@ class Action(Struct, frozen=True):
     arguments: Any = MISSING
 
 
+class PluginInput(Struct, frozen=True):
+    """The input document as opa-envoy-plugin has it, for an entry point with `policy.compat`.
+
+    `lossy`: a byte that is no UTF-8 stands in it as U+FFFD.
+    """
+
+    document: dict[str, Any]
+    lossy: bool = False
+
+
 class Request(Struct, frozen=True):
     """One normalised attempt. Header names are lower-case; `path` is without the query."""
 
@@ -216,6 +226,7 @@ class Request(Struct, frozen=True):
     sampled: bool  # the trace flag of the caller's context
     claims: Claims = NO_CLAIMS
     mcp: Mcp | None = None
+    plugin: PluginInput | None = None
 
 
 class Malformed(Struct, frozen=True):
@@ -267,6 +278,23 @@ class Facts(Struct, frozen=True):
     cacheable: bool
 
 
+class PluginAnswer(Struct, frozen=True):
+    """What a policy written for opa-envoy-plugin wants Envoy to be told; names and values are such as HTTP
+    permits. `headers` go upstream with an allow, to the client with a denial; the next four only matter to an
+    allow, `http_status` and `body` only to a denial.
+    """
+
+    headers: tuple[tuple[str, str], ...] = ()
+    headers_to_remove: tuple[str, ...] = ()
+    response_headers: tuple[tuple[str, str], ...] = ()
+    query_to_set: tuple[tuple[str, str], ...] = ()
+    query_to_remove: tuple[str, ...] = ()
+    http_status: int = 403
+    body: str = ""
+    metadata: dict[str, Any] = {}
+    replaced: bool = False  # U+FFFD stands in one of its strings
+
+
 class Verdict(Struct, frozen=True):
     """What policy says about those facts, with the revision that really produced it.
 
@@ -286,6 +314,7 @@ class Verdict(Struct, frozen=True):
     engine: str = "none"  # opa | none (decided before any engine was asked)
     cache: str = "none"  # hit | miss | shared (waited for another's miss) | bypass | none
     evaluation_us: int = 0
+    answer: PluginAnswer | None = None  # of an entry point with `policy.compat`
 
 
 class Ruling(Struct, frozen=True):

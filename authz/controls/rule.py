@@ -12,8 +12,21 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from authz.controls.shadow import Shadow
-from authz.values import SHADOW, UNKNOWN, Decision, Malformed, Reason, Request, Ruling, Subject, Verdict
+from authz.values import (
+    SHADOW,
+    UNKNOWN,
+    Decision,
+    Malformed,
+    PluginAnswer,
+    Reason,
+    Request,
+    Ruling,
+    Subject,
+    Verdict,
+)
 
 # What each obligation that can be carried out may say. `capture` is the most that may be kept of the payload
 # (`explanation.py`), `retention_days` the least time that the record stays (`followers/retention`).
@@ -25,6 +38,7 @@ _CARRIED_OUT: Final[dict[str, tuple[str, ...]]] = {
 RETENTION: Final = "retention_days"
 MAX_RETENTION_DAYS: Final = 36_500
 _NOTHING_IN_SHADOW: Final = Shadow()
+_NOT_UTF8: Final = "policy result: text of the request that is no UTF-8"
 _HARD: Final = frozenset(map(str, Reason))
 # Nothing cleans yet; and that a denial is not enforced is not for a policy's answer to say.
 _UNAVAILABLE: Final = (Decision.SANITIZE, Decision.WOULD_BLOCK)
@@ -49,6 +63,8 @@ def rule(
         return _without_allow(verdict)
     reason = _obstacle(request, verdict)
     if reason is not None:
+        if verdict.answer is not None:
+            verdict = replace(verdict, rationale=(_NOT_UTF8,))
         return Ruling(Decision.DENY, reason, reason.http_status, verdict, synced=False)
     return Ruling(Decision.ALLOW, verdict.reason_code, 200, verdict, _synced(verdict))
 
@@ -78,6 +94,8 @@ def _obstacle(request: Request | Malformed, verdict: Verdict) -> Reason | None:
     """Why this allow cannot stand, or None."""
     if isinstance(request, Malformed):  # unreachable through the pipeline; an allow of one must not exist
         return request.reason
+    if verdict.answer is not None:
+        return _unlike_plugin(request, verdict.answer)
     obligations = verdict.obligations
     if request.action.kind == "tunnel" and obligations.get("tunnel") != "opaque":
         return Reason.TUNNEL_NOT_PERMITTED
@@ -85,6 +103,14 @@ def _obstacle(request: Request | Malformed, verdict: Verdict) -> Reason | None:
         if value not in _CARRIED_OUT.get(name, ()) and not _is_retention(name, value):
             return Reason.CONTROL_UNAVAILABLE
     return None
+
+
+def _unlike_plugin(request: Request, answer: PluginAnswer) -> Reason | None:
+    """An allow of opa-envoy-plugin's kind has no obligations, and is one for tunnels, too. Bytes of the
+    request that are no UTF-8 cannot stand in an answer: the plugin then gives none.
+    """
+    lossy = request.plugin is not None and request.plugin.lossy
+    return Reason.POLICY_ERROR if lossy and answer.replaced else None
 
 
 def _is_retention(name: str, value: Any) -> bool:

@@ -115,6 +115,8 @@ class Identifier:
         if self._certificates:
             subject = self._certified(request, subject)
         if subject is None:
+            if self._settings.anonymous:
+                return UNKNOWN
             raise Denied(Reason.IDENTITY_MISSING, "no credential")
         if subject.assurance not in self._enough:
             needed = self._settings.minimum_assurance

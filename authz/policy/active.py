@@ -11,6 +11,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from authz.policy.compat.plan import PluginPlan
 from authz.policy.facts import WHOLE, Plan
 from authz.policy.manifest import Manifest, read_manifest
 
@@ -18,7 +19,7 @@ from authz.policy.manifest import Manifest, read_manifest
 class Active(Struct, frozen=True):
     """The version in force. `manifest` is None for foreign policy; `revision` is then empty."""
 
-    plan: Plan
+    plan: Plan | PluginPlan
     manifest: Manifest | None = None
 
     @property
@@ -26,8 +27,10 @@ class Active(Struct, frozen=True):
         return self.manifest.revision if self.manifest else ""
 
 
-def read_active(bundles: Any, entry_point: str) -> Active | None:
-    """What is active, from the JSON of `GET /v1/data/system/bundles`; None when OPA has no bundle."""
+def read_active(bundles: Any, entry_point: str, plan: type[Plan | PluginPlan] = Plan) -> Active | None:
+    """What is active, from the JSON of `GET /v1/data/system/bundles`; None when OPA has no bundle. `plan` is
+    how it is asked.
+    """
     loaded = bundles.get("result") if isinstance(bundles, dict) else None
     if not isinstance(loaded, dict) or not loaded:
         return None
@@ -37,11 +40,11 @@ def read_active(bundles: Any, entry_point: str) -> Active | None:
         manifest = read_manifest(bundle.get("manifest")) if isinstance(bundle, dict) else None
     entry = manifest.analysis.entry_points.get(entry_point) if manifest else None
     if manifest is None or entry is None:
-        return foreign()
+        return foreign(plan)
     deterministic = not manifest.analysis.nondeterministic
-    return Active(Plan(entry, revision=manifest.revision, deterministic=deterministic), manifest)
+    return Active(plan(entry, revision=manifest.revision, deterministic=deterministic), manifest)
 
 
-def foreign() -> Active:
+def foreign(plan: type[Plan | PluginPlan] = Plan) -> Active:
     """How policy is asked that is not one of our versions: everything, and never from the cache."""
-    return Active(Plan(WHOLE, revision="", deterministic=False))
+    return Active(plan(WHOLE, revision="", deterministic=False))

@@ -11,6 +11,7 @@ import asyncio
 from collections import deque
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 import httptools
 import orjson
@@ -24,9 +25,10 @@ ENGINE: Final = "opa"
 MAX_ANSWER: Final = 1 << 20
 _GET: Final = b"GET %b HTTP/1.1\r\nHost: opa\r\n\r\n"
 _ASK: Final = (
-    b"POST /v1/data/%b?provenance=true&strict-builtin-errors=true HTTP/1.1\r\n"
+    b"POST /v1/data%b?provenance=true%b HTTP/1.1\r\n"
     b"Host: opa\r\nContent-Type: application/json\r\nContent-Length: "
 )
+_STRICT: Final = b"&strict-builtin-errors=true"
 _BEFORE: Final = b'\r\n\r\n{"input":'
 _AROUND: Final = len(b'{"input":}')
 
@@ -115,12 +117,15 @@ class _Connection(asyncio.Protocol):
 
 
 class OpaEngine:
-    """A bounded pool of connections to the OPA at `socket`, asking `entry_point` (`aegis/decision`)."""
+    """A bounded pool of connections to the OPA at `socket`, asking `entry_point` (`aegis/decision`). With
+    `strict` a built-in that fails is an error; without, its expression is undefined.
+    """
 
-    def __init__(self, socket: Path, entry_point: str, *, connections: int) -> None:
+    def __init__(self, socket: Path, entry_point: str, *, connections: int, strict: bool = True) -> None:
         self.entry_point = entry_point
         self._socket = str(socket)
-        self._ask = _ASK % entry_point.encode()
+        path = "".join(f"/{part}" for part in entry_point.split("/") if part)
+        self._ask = _ASK % (quote(path).encode(), _STRICT if strict else b"")
         self._free = connections
         self._idle: list[_Connection] = []
         self._waiting: deque[asyncio.Future[_Connection | None]] = deque()

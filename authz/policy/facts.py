@@ -63,7 +63,7 @@ class Plan:
 
     def __init__(self, entry: EntryPoint, *, revision: str, deterministic: bool) -> None:
         paths = entry.facts if entry.prune else (*entry.facts, ())
-        kept = _outermost(paths)
+        kept = outermost(paths)
         named = _named_credentials(paths)
         members = _wanted(kept)
         self._root = tuple((name, _member(name, members[name], named)) for name in members.keys() & _NAMES)
@@ -87,7 +87,7 @@ class Plan:
         return Facts(question, self._revision, cacheable)
 
 
-def _outermost(paths: Iterable[Path]) -> list[Path]:
+def outermost(paths: Iterable[Path]) -> list[Path]:
     """The paths that no other one contains."""
     kept: list[Path] = []
     for path in sorted(set(paths)):
@@ -152,15 +152,15 @@ def _read_all(members: _Members, request: Request, subject: Subject, now: dateti
 def _picked(read: Read, wanted: _Wanted | None) -> Read:
     if wanted is None:
         return read
-    return lambda request, subject, now: _pick(read(request, subject, now), wanted)
+    return lambda request, subject, now: pick(read(request, subject, now), wanted)
 
 
-def _pick(value: Any, wanted: _Wanted) -> Any:
+def pick(value: Any, wanted: _Wanted) -> Any:
     """What is wanted of an object; anything else as it is, since it is there and has no members."""
     if not isinstance(value, dict):
         return value
     return {
-        name: value[name] if below is None else _pick(value[name], below)
+        name: value[name] if below is None else pick(value[name], below)
         for name, below in wanted.items()
         if name in value
     }

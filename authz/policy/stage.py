@@ -12,6 +12,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 import structlog
@@ -21,7 +22,10 @@ from authz.config import Settings
 from authz.errors import Denied
 from authz.policy.active import Active, foreign, read_active
 from authz.policy.cache import Flights, VerdictCache
+from authz.policy.compat.plan import PluginPlan
+from authz.policy.compat.result import read_result
 from authz.policy.engine_opa import ENGINE, Answer, OpaEngine
+from authz.policy.facts import Plan
 from authz.policy.manifest import split_revision
 from authz.policy.verdict import read_verdict
 from authz.values import MISSING, Decision, Facts, Reason, Request, ShadowScope, Subject, Verdict
@@ -47,6 +51,7 @@ class PolicyStage:
         poll_s: float,
         max_age_s: float = 0.0,
         development_unsigned: bool = False,
+        compat: bool = False,
         monotonic: Callable[[], float] = time.monotonic,
         activated: Activated | None = None,
     ) -> None:
@@ -60,6 +65,8 @@ class PolicyStage:
         self._poll_s = poll_s
         self._max_age_s = max_age_s
         self._unsigned = development_unsigned
+        self._plan: type[Plan | PluginPlan] = PluginPlan if compat else Plan
+        self._read_result = partial(read_result, rule=engine.entry_point) if compat else read_verdict
         self._monotonic, self._activated = monotonic, activated
         self._active: Active | None = None
         self._bundles: object = None  # what OPA said when that was read
@@ -201,7 +208,7 @@ class PolicyStage:
             return None
         if answer.result is MISSING:
             raise Denied(Reason.POLICY_ERROR, "the entry point is undefined for this input")
-        verdict = self._named(read_verdict(answer.result), facts, self._monotonic() - started)
+        verdict = self._named(self._read_result(answer.result), facts, self._monotonic() - started)
         if facts.cacheable and scope[2] == facts.revision:
             self.cache.put(
                 scope, facts.question, replace(verdict, cache="hit", evaluation_us=0), self._monotonic()
@@ -257,9 +264,9 @@ class PolicyStage:
         if self._active is not None and bundles == self._bundles:
             active: Active | None = self._active  # a plan takes a millisecond of the loop to read
         else:
-            active = read_active(bundles, self._engine.entry_point)
+            active = read_active(bundles, self._engine.entry_point, self._plan)
         if active is None and self._unsigned:
-            active = foreign()
+            active = foreign(self._plan)
         self._reachable = active is not None
         if active is None:
             return
@@ -288,7 +295,12 @@ def open_stage(
 ) -> PolicyStage:
     """The stage as the settings want it; not started."""
     policy = settings.policy
-    engine = OpaEngine(settings.path(policy.opa_socket), policy.entry_point, connections=policy.connections)
+    engine = OpaEngine(
+        settings.path(policy.opa_socket),
+        policy.entry_point,
+        connections=policy.connections,
+        strict=not policy.compat,
+    )
     return PolicyStage(
         engine,
         cache=VerdictCache(policy.cache_size, policy.cache_ttl_s),
@@ -296,6 +308,7 @@ def open_stage(
         poll_s=policy.poll_ms / 1000,
         max_age_s=policy.max_age_s,
         development_unsigned=policy.development_unsigned,
+        compat=bool(policy.compat),
         monotonic=monotonic,
         activated=activated,
     )

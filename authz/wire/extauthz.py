@@ -128,7 +128,7 @@ def _request(attributes: Any, headers: dict[str, str], limits: Limits, trace: _T
     if authority != host or target != http.path:
         authority = host if port == lines.DEFAULT_PORTS.get(scheme) and not connect else f"{host}:{port}"
         _put_line(headers, authority, target)
-    kind = _kind(method, headers)
+    kind = kind_of(method, headers)
     body, truncated = _body(http, headers, limits)
     arguments = MISSING if not body or truncated or kind == "tunnel" else _arguments(body, headers, limits)
     message = None if kind == "tunnel" else mcp.message(attributes, headers, arguments, truncated=truncated)
@@ -192,7 +192,7 @@ def _put_line(headers: dict[str, str], authority: str, target: str) -> None:
             headers[name] = value
 
 
-def _kind(method: str, headers: dict[str, str]) -> str:
+def kind_of(method: str, headers: dict[str, str]) -> str:
     """`tunnel` for what nobody between the two ends can look into."""
     if method == "CONNECT" or "upgrade" in headers or ":protocol" in headers:
         return "tunnel"

@@ -97,7 +97,7 @@ class Replies:
             return self._usual(receipt, _CLAIMS) if _CLAIMED.issuperset(sent) else self._allow(receipt, sent)
         response = pb.CheckResponse()
         self._deny(response, receipt, request.mcp)
-        _describe(response.dynamic_metadata.fields, receipt)
+        describe(response.dynamic_metadata.fields, receipt)
         return bytes(response.SerializeToString())
 
     def _usual(self, receipt: Receipt, sent: tuple[str, ...]) -> bytes:
@@ -116,10 +116,10 @@ class Replies:
         response = pb.CheckResponse()
         response.status.code = OK
         allowed = response.ok_response
-        _add(allowed.headers, DECISION_ID, receipt.decision_id)
-        _add(allowed.response_headers_to_add, DECISION_ID, receipt.decision_id)
+        add_header(allowed.headers, DECISION_ID, receipt.decision_id)
+        add_header(allowed.response_headers_to_add, DECISION_ID, receipt.decision_id)
         allowed.headers_to_remove.extend((*self._removed, *sent))
-        _describe(response.dynamic_metadata.fields, receipt)
+        describe(response.dynamic_metadata.fields, receipt)
         return bytes(response.SerializeToString())
 
     def _deny(self, response: Any, receipt: Receipt, mcp: Mcp | None) -> None:
@@ -132,7 +132,7 @@ class Replies:
         if self._full:
             problem |= {"rule": ruling.verdict.rule, "rationale": ruling.verdict.rationale}
         _deny(response, ruling.http_status, problem, mcp)
-        _add(response.denied_response.headers, DECISION_ID, receipt.decision_id)
+        add_header(response.denied_response.headers, DECISION_ID, receipt.decision_id)
 
 
 def refusal(reason: Reason, mcp: Mcp | None = None) -> bytes:
@@ -154,12 +154,12 @@ def _deny(response: Any, status: int, members: dict[str, Any], mcp: Mcp | None) 
     problem = _PROBLEMS[status] | members
     rpc = mcp is not None and mcp.message in ("request", "")  # to the others no JSON-RPC answer is due
     denied.body = orjson.dumps(_rpc_error(mcp, problem) if rpc else problem).decode()
-    _add(denied.headers, "content-type", "application/json" if rpc else "application/problem+json")
-    _add(denied.headers, "cache-control", "no-store")
+    add_header(denied.headers, "content-type", "application/json" if rpc else "application/problem+json")
+    add_header(denied.headers, "cache-control", "no-store")
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
-        _add(denied.headers, "retry-after", RETRY_AFTER_S)
+        add_header(denied.headers, "retry-after", RETRY_AFTER_S)
     if status == HTTPStatus.UNAUTHORIZED:
-        _add(denied.headers, "www-authenticate", 'Bearer realm="aegis"')
+        add_header(denied.headers, "www-authenticate", 'Bearer realm="aegis"')
 
 
 def _rpc_error(mcp: Mcp | None, problem: dict[str, Any]) -> dict[str, Any]:
@@ -173,14 +173,15 @@ def _rpc_error(mcp: Mcp | None, problem: dict[str, Any]) -> dict[str, Any]:
     return {"jsonrpc": "2.0", "id": mcp.rpc_id if mcp else None, "error": error}
 
 
-def _add(headers: Any, name: str, value: str) -> None:
+def add_header(headers: Any, name: str, value: str) -> None:
+    """One of ours: it takes the place of any other of its name."""
     option = headers.add()
     option.header.key = name
     option.header.value = value
     option.append_action = _OVERWRITE
 
 
-def _describe(fields: Any, receipt: Receipt) -> None:
+def describe(fields: Any, receipt: Receipt) -> None:
     """Dynamic metadata: what an access log needs to be joined with the record."""
     fields["decision_id"].string_value = receipt.decision_id
     fields["decision"].string_value = receipt.ruling.decision

@@ -22,6 +22,8 @@ from authz.telemetry.metrics import WorkerMetrics
 from authz.values import Malformed, Mcp, Reason, Receipt, Request
 from authz.wire.bursts import Bursts
 from authz.wire.extauthz import read
+from authz.wire.plugin.reading import PluginReader
+from authz.wire.plugin.replies import PluginReplies
 from authz.wire.reply import Replies, refusal
 
 log = structlog.get_logger(__name__)
@@ -69,9 +71,13 @@ class Service:
         self._metrics = metrics
         self._count_refusal = count_refusal
         self._new_trace_id = new_trace_id
-        self._replies = Replies(
+        replies = PluginReplies if settings.policy.compat else Replies
+        self._replies = replies(
             full=settings.reply.denial_detail == "full",
             credentials=("authorization",) if settings.identity.use_authorization else (),
+        )
+        self._read = (
+            PluginReader(settings.policy.plugin, settings.state).read if settings.policy.compat else read
         )
         self._stages = [metrics.stages[name] for name in ("turn", "read", "reply", "total")]
 
@@ -85,7 +91,7 @@ class Service:
                 await self._wait(turn)
                 started = time.perf_counter()
             left = call.time_left()
-            request = read(message, self._limits, call.traceparent(), self._new_trace_id)
+            request = self._read(message, self._limits, call.traceparent(), self._new_trace_id)
             reading = time.perf_counter()
             source, client = request.source_address or UNKNOWN_SOURCE, request.mcp
             if (left is not None and left <= 0) or not self._enter(source):

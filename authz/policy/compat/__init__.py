@@ -1,0 +1,1 @@
+"""How policy is asked and answers where it was written for opa-envoy-plugin (`policy.compat`)."""

@@ -1,0 +1,35 @@
+"""Put every case to the real opa-envoy-plugin and keep its answers as test vectors.
+
+    python -m tests.compat.record path/to/opa-envoy-plugin
+
+writes `tests/compat/vectors.json`, which names the plugin's version. `test_vectors.py` compares us with them.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import grpc
+import orjson
+
+from tests.compat.cases import Group, groups
+from tests.compat.plugin import ask, running, version
+
+VECTORS = Path(__file__).parent / "vectors.json"
+
+
+def answers(binary: Path, group: Group) -> dict[str, Any]:
+    with running(binary, group) as socket, grpc.insecure_channel(f"unix:{socket}") as channel:
+        return {case.name: ask(channel, case.message) for case in group.cases}
+
+
+def main(binary: Path) -> None:
+    found = {"plugin": version(binary), "answers": {group.name: answers(binary, group) for group in groups()}}
+    VECTORS.write_bytes(orjson.dumps(found, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS) + b"\n")
+    print(f"{VECTORS}: {sum(map(len, found['answers'].values()))} answers of {found['plugin']}")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
