@@ -1,0 +1,1 @@
+"""Policy versions that change under load, judged from the ledger on disk."""
