@@ -1,235 +1,206 @@
-"""Generated policies and requests: small worlds, so that questions collide and every branch is taken."""
+"""Generated policies and requests: small worlds, so that questions collide and every branch is taken.
+
+    sources()     Sources: Rego of `grammar.py` in several packages, with its data
+    requests()    Requests with a body, a query, claims, headers (volatile ones and credentials, too)
+    subjects      Subjects
+    documents     whole input documents in JSON, for engines that are asked without a stage
+
+All of them shrink: what is left of a failure is one entry point, its least conditions and a plain request.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from random import Random
+import json
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any, Final
 
 import orjson
 from hypothesis import strategies as st
+from msgspec import Struct
 
+from authz.policy.facts import WHOLE, Plan
 from authz.testing import PlainAttributes, a_request
 from authz.values import MISSING, Action, Assurance, Claims, Request, Subject
+from tests.policy import grammar
+from tests.policy.grammar import FORMS, LIBRARIES, MEMBERS, WORDS, Form
 
-WORDS = ("a", "b", "read", "1")
-HEADER = 'input.attributes.request.http.headers["x-a"]'
-SCALARS = (
-    "input.agent.id",
-    "input.agent.claims.role",
-    "input.agent.assurance",
-    "input.action.tool",
-    "input.action.arguments.word",
-    "input.destination.host",
-    "input.action.arguments.items[0].word",
-    "input.parsed_query.q[0]",
-    "input.parsed_body.word",
-    "input.parsed_path[1]",
-    "input.session.id",
-    "input.session.identified",
-    "input.context.model",
-    "input.nowhere.at.all",
-    HEADER,
-)
-COLLECTIONS = (
-    "input.agent.chain",
-    "input.agent.claims",
-    "input.action.arguments.list",
-    "input.action.arguments",
-    "input.parsed_path",
-    "input.parsed_query",
-    "input.attributes.request.http.headers",
-    "input.session.labels",
-    "input.context.claimed",
-    "data.lists.some",
-)
-OBJECTS = ("input.agent", "input.action", "input.destination", "input.agent.claims", "input.action.arguments")
-# What may be there, may be something else, or may be missing: an alias of it is defined or not.
-ANCESTORS = (
-    *OBJECTS,
-    "input.agent.claims.role",
-    "input.agent.claims.claims",
-    "input.action.arguments.id",
-    "input.action.arguments.list",
-    "input.parsed_body",
-    "input.parsed_query.q",
-    "input.session",
-    "input.context",
-    "input.nowhere",
-    "input.attributes.request.http",
-    "input.attributes.request.http.headers",
-    "input.attributes.source",
-    HEADER,
-)
-MEMBERS = ("id", "tool", "role", "host", "word", "claims", "nothing")
-
-
-@dataclass
-class Package:
-    """One package under generation: conditions may add rules beside them."""
-
-    random: Random
-    libraries: tuple[str, ...]
-    rules: list[str] = field(default_factory=list)
-
-    def name(self, prefix: str) -> str:
-        return f"{prefix}{len(self.rules)}"
-
-    def conditions(self, depth: int) -> str:
-        return "\n\t".join(self.condition(depth) for _ in range(self.random.randint(1, 3)))
-
-    def condition(self, depth: int) -> str:
-        makers = [self.plain, self.negated, self.looped, self.indirect, self.aliased, self.data]
-        if depth:
-            makers += [self.helper, self.function, self.replaced, self.partial, self.chained]
-        return self.random.choice(makers)(depth)
-
-    def plain(self, depth: int) -> str:
-        one, other, word = self.random.choice(SCALARS), self.random.choice(SCALARS), self.word()
-        return self.random.choice((one, f"{one} == {word}", f"{one} != {word}", f"{one} == {other}"))
-
-    def negated(self, depth: int) -> str:
-        if depth and self.random.random() < 0.4:
-            rule = self.rule(depth - 1)
-            return f"not {rule}"
-        scalar = self.random.choice(SCALARS)
-        return self.random.choice(
-            (f"not {scalar}", f"not {scalar} == {self.word()}", f"not {scalar} != {self.word()}")
-        )
-
-    def looped(self, depth: int) -> str:
-        many, word, scalar = self.random.choice(COLLECTIONS), self.word(), self.random.choice(SCALARS)
-        x = self.name("x") + str(self.random.randint(0, 1 << 30))
-        return self.random.choice(
-            (
-                f"{word} in {many}",
-                f"not {word} in {many}",
-                f"every {x} in {many} {{ {x} != {scalar} }}",
-                f"count([{x} | some {x} in {many}; {x} != {word}]) < 2",
-                f"count({{{x} | some {x}, _ in {many}; not {x} == {word}}}) > 0",
-                f"{scalar} == {many}[_]",
-                f"not {many}[{scalar}]",
-                f"count({many}) > 1",
-            )
-        )
-
-    def indirect(self, depth: int) -> str:
-        what, member, word = self.random.choice(OBJECTS), self.random.choice(MEMBERS), self.word()
-        x = "y" + str(self.random.randint(0, 1 << 30))
-        return self.random.choice(
-            (
-                f'{x} := {what}\n\t{x}["{member}"] == {word}',
-                f'object.get({what}, "{member}", "none") == {word}',
-                f'not object.get({what}, ["{member}", "x"], false)',
-                f"{what}[{self.random.choice(SCALARS)}]",
-                f"not {what}[{self.random.choice(SCALARS)}].{member}",
-                f"walk({what}, [_, {x}])\n\t{x} == {word}",
-                f'{{"{member}": {x}}} = {what}\n\t{x} != {word}',
-                f"[_, {x}] = input.parsed_path\n\t{x} == {word}",
-                f"{x} := input\n\tnot {x}.agent.claims.{member}",
-                f"to_number({self.random.choice(SCALARS)}) == 1",
-            )
-        )
-
-    def aliased(self, depth: int) -> str:
-        what, member, inner = (self.random.choice(words) for words in (ANCESTORS, MEMBERS, MEMBERS))
-        x = "z" + str(self.random.randint(0, 1 << 30))
-        test = self.random.choice((f"not {x}.{member}", f"not {x}.{member}.{inner}", f"{x}.{member}"))
-        if depth and self.random.random() < 0.5:
-            name = self.name("a")
-            self.rules.append(f"{name} if {{\n\t{x} := {what}\n\t{test}\n}}")
-            return f"not {name}"
-        return f"{x} := {what}\n\t{test}"
-
-    def data(self, depth: int) -> str:
-        scalar, library = self.random.choice(SCALARS), self.random.choice(self.libraries)
-        return self.random.choice(
-            (
-                f"{scalar} in data.lists.some",
-                f"data.lists.map[{scalar}]",
-                f"not data.lists.map[{scalar}].{self.random.choice(WORDS[:3])}",
-                f"data.lists[{scalar}][_] == {self.random.choice(SCALARS)}",
-                f"data.lib.{library}.holds",
-                f"not data.lib.{library}.holds",
-                f"not data.lib[{scalar}].holds",
-                f"data.lib[{scalar}].set[{self.word()}]",
-            )
-        )
-
-    def rule(self, depth: int) -> str:
-        body = self.conditions(depth)
-        name = self.name("h")
-        self.rules.append(f"{name} if {{\n\t{body}\n}}")
-        return name
-
-    def helper(self, depth: int) -> str:
-        return self.rule(depth - 1)
-
-    def function(self, depth: int) -> str:
-        name, member = self.name("f"), self.random.choice(MEMBERS)
-        default = f"default {name}(_) := false\n\n" if self.random.random() < 0.5 else ""
-        test = f'object.get(o, "{member}", "none") == {self.random.choice(SCALARS)}'
-        self.rules.append(f"{default}{name}(o) if {{\n\tis_object(o)\n\t{test}\n}}")
-        call = f"{name}({self.random.choice(OBJECTS)})"
-        return self.random.choice((call, f"not {call}"))
-
-    def replaced(self, depth: int) -> str:
-        rule, scalar, word = self.rule(depth - 1), self.random.choice(SCALARS), self.word()
-        target = self.random.choice(("input.agent.id", "input.action", "input.agent.claims.role", "input"))
-        value = (
-            scalar
-            if target.count(".") > 1 or target == "input.agent.id"
-            else f'{{"id": {word}, "tool": {scalar}}}'
-        )
-        data = f"data.lists.some as {self.random.choice(COLLECTIONS)}"
-        negation = self.random.choice(("", "not "))
-        return f"{negation}{rule} with " + self.random.choice((f"{target} as {value}", data))
-
-    def partial(self, depth: int) -> str:
-        name, many = self.name("s"), self.random.choice(COLLECTIONS)
-        if self.random.random() < 0.5:
-            self.rules.append(
-                f"{name} contains x if {{\n\tsome x in {many}\n\tnot x == {self.random.choice(SCALARS)}\n}}"
-            )
-            return self.random.choice((f"{self.word()} in {name}", f"not {name}[{self.word()}]"))
-        self.rules.append(f"{name}[k] := v if some k, v in {many}")
-        return self.random.choice((f"{name}[{self.word()}]", f"count({name}) == 0"))
-
-    def chained(self, depth: int) -> str:
-        one, two = self.conditions(0), self.conditions(0)
-        name, scalar = self.name("c"), self.random.choice(SCALARS)
-        default = f"default {name} := 9\n\n" if self.random.random() < 0.5 else ""
-        rule = f"{name} := 1 if {{\n\t{one}\n}} else := {scalar} if {{\n\t{two}\n}}"
-        self.rules.append(default + rule)
-        return self.random.choice((f"{name} == 1", f"not {name}", f"{name} != {self.word()}"))
-
-    def word(self) -> str:
-        return f'"{self.random.choice(WORDS)}"'
-
-
-def policy(random: Random, name: str, libraries: tuple[str, ...]) -> str:
-    """A package whose `decision` says which of its branches was taken."""
-    package = Package(random, libraries)
-    result = '{{"decision": "{}", "reason_code": "branch", "rule": "{}"}} if {{\n\t{}\n}}'
-    branches = [
-        result.format(said, number, package.conditions(2))
-        for number, said in enumerate(("allow", "deny", "allow"))
-    ]
-    decision = "decision := " + " else := ".join(branches)
-    return f"package {name}\n\n" + "\n\n".join([decision, *package.rules]) + "\n"
-
-
-def library(random: Random, name: str) -> str:
-    """A package that others reach by its name, also by a computed one."""
-    package = Package(random, (name,))
-    package.data = package.plain  # type: ignore[method-assign] # libraries do not call each other
-    holds = f"holds if {{\n\t{package.conditions(1)}\n}}"
-    members = f"set contains x if some x in {random.choice(COLLECTIONS)}"
-    return f"package lib.{name}\n\n" + "\n\n".join([holds, members, *package.rules]) + "\n"
-
-
-LISTS = {
-    "lists": {"some": ["a", "1"], "map": {"a": {"b": 1}, "read": {"a": True}}, "a": ["b"], "read": ["1"]}
+NOW: Final = datetime(2026, 11, 24, 13, 5, tzinfo=UTC)
+DATA: Final = {
+    "lists": {
+        "some": ["a", "1"],
+        "map": {"a": {"b": 1, "key": "id"}, "read": {"a": True}},
+        "a": ["b"],
+        "read": ["1"],
+        "key": "agent",
+        "names": ["agent", "action", "id"],
+        "path": ["agent", "id"],
+    }
 }
+_HOLE: Final = re.compile(r"<([a-z]+)\d*>")
+NEW: Final = "xykvr"  # variables and rules: never filled, but named as they are written
+FILLINGS: Final = {
+    "scalar": grammar.SCALARS,
+    "many": grammar.COLLECTIONS,
+    "object": grammar.OBJECTS,
+    "ancestor": grammar.ANCESTORS,
+    "key": grammar.KEYS,
+    "word": tuple(f'"{word}"' for word in WORDS),
+    "member": MEMBERS,
+    "lib": LIBRARIES,
+}
+# Which conditions hold is told apart, and decides; nothing is decided where only "2" holds.
+_DECISION: Final = """decision := answer("allow") if "0" in held
+else := answer("deny") if "1" in held
+else := answer("sanitize") if not "2" in held"""
+_ANSWER: Final = (
+    """answer(said) := {"decision": said, "reason_code": "held", "evidence": [x | some x in held]}"""
+)
+
+
+class Piece(Struct, frozen=True):
+    """A form, and what fills its holes: text, or pieces for a body."""
+
+    form: Form
+    holes: dict[str, str | list[Piece]]
+
+
+Body = list[Piece]
+
+
+class Entry(Struct, frozen=True):
+    """What one entry point is asked about. `quoted`: a collection whose members its answer names, or ""."""
+
+    bodies: list[Body]
+    quoted: str
+
+
+class Library(Struct, frozen=True):
+    """A package that others reach by its name, also by a computed one."""
+
+    holds: Body
+    flag: Body
+    has: Body
+    members: str
+    by_name: str
+
+
+class Source(Struct, frozen=True):
+    """A policy source: files by name, and what of it is asked."""
+
+    files: dict[str, str]
+    entry_points: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return "\n".join(text for name, text in sorted(self.files.items()) if name.endswith(".rego"))
+
+
+class _Package:
+    """One package as it is written: conditions put rules beside them."""
+
+    def __init__(self, name: str) -> None:
+        self._name, self._names, self.rules = name, 0, list[str]()
+
+    def body(self, pieces: Sequence[Piece]) -> str:
+        return "\n".join(map(self._condition, pieces))
+
+    def _condition(self, piece: Piece) -> str:
+        filled = {
+            hole: self.body(text) if isinstance(text, list) else text for hole, text in piece.holes.items()
+        }
+        for hole, kind in holes_of(piece.form).items():
+            if kind in NEW:
+                self._names += 1
+                filled[hole] = f"{kind}{self._names}"
+        texts = (piece.form.condition, *piece.form.rules)
+        condition, *rules = (_HOLE.sub(lambda match: filled[match[0]], text) for text in texts)
+        self.rules += rules
+        return condition
+
+    def __str__(self) -> str:
+        text = "\n\n".join(self.rules)
+        named = [name for name in grammar.IMPORTS if re.search(rf"\b{name}\b", text)]
+        imports = "".join(f"import {grammar.IMPORTS[name]} as {name}\n" for name in named)
+        return "\n\n".join(filter(None, (f"package {self._name}", imports, text))) + "\n"
+
+
+@cache
+def holes_of(form: Form) -> dict[str, str]:
+    """Kinds by hole."""
+    found = (match for text in (form.condition, *form.rules) for match in _HOLE.finditer(text))
+    return {match[0]: match[1] for match in found}
+
+
+def _filled(form: Form, inner: st.SearchStrategy[Body] | None) -> st.SearchStrategy[Piece]:
+    kinds = {hole: kind for hole, kind in holes_of(form).items() if kind not in NEW}
+    holes = {
+        hole: inner if kind == "body" and inner is not None else st.sampled_from(FILLINGS[kind])
+        for hole, kind in kinds.items()
+    }
+    return st.builds(Piece, st.just(form), st.fixed_dictionaries(holes))
+
+
+def written(pieces: Sequence[Piece], name: str) -> str:
+    """A package whose rule `held` has `pieces` as its conditions."""
+    package = _Package(name)
+    package.rules.insert(0, f"held if {{\n{package.body(pieces)}\n}}")
+    return str(package)
+
+
+def bodies(forms: Sequence[Form] = FORMS, depth: int = 2, *, most: int = 3) -> st.SearchStrategy[Body]:
+    """One to `most` conditions of `forms`, with bodies inside of them to `depth`."""
+    inner = bodies(forms, depth - 1, most=2) if depth else None
+    usable = [form for form in forms if depth or not form.deep]
+    return st.lists(st.one_of([_filled(form, inner) for form in usable]), min_size=1, max_size=most)
+
+
+def _entry(made: Entry, name: str) -> str:
+    package = _Package(name)
+    held = [f'held contains "{n}" if {{\n{package.body(body)}\n}}' for n, body in enumerate(made.bodies)]
+    if made.quoted:
+        held.append(f'held contains sprintf("%v", [x]) if some x in {made.quoted}')
+    package.rules[:0] = [_DECISION, _ANSWER, *held]
+    return str(package)
+
+
+def library(made: Library, name: str) -> str:
+    package = _Package(name)
+    holds, flag, has = (package.body(body) for body in (made.holds, made.flag, made.has))
+    package.rules += [
+        f"holds if {{\n{holds}\n}}",
+        f"default flag := false\n\nflag if {{\n{flag}\n}}",
+        f'has(o, k) if {{\nobject.get(o, k, "none") != "none"\n{has}\n}}',
+        f"members contains x if some x in {made.members}",
+        f"by_name[k] := v if some k, v in {made.by_name}",
+    ]
+    return str(package)
+
+
+def _source(entries: Sequence[Entry], libraries: Sequence[Library]) -> Source:
+    files = {f"gen/p{n}.rego": _entry(entry, f"gen.p{n}") for n, entry in enumerate(entries)}
+    text = "".join(files.values())
+    for name, made in zip(LIBRARIES, libraries, strict=True):
+        if "data.lib[" in text or f"data.lib.{name}" in text:
+            files[f"lib/{name}.rego"] = library(made, f"lib.{name}")
+    points = tuple(f"gen/p{n}/decision" for n in range(len(entries)))
+    return Source(files | {"data.json": json.dumps(DATA)}, points)
+
+
+def sources(forms: Sequence[Form] = FORMS, *, most: int = 12) -> st.SearchStrategy[Source]:
+    """One to `most` entry points in packages of their own, which share three libraries."""
+    asked = st.lists(bodies(forms), min_size=1, max_size=5)
+    entry = st.builds(Entry, asked, st.sampled_from(("", *grammar.COLLECTIONS)))
+    own = [form for form in forms if form not in grammar.ACROSS]  # libraries do not call each other
+    body, many = bodies(own, 1), st.sampled_from(grammar.COLLECTIONS)
+    library = st.builds(Library, body, body, body, many, many)
+    return st.builds(
+        _source,
+        st.lists(entry, min_size=1, max_size=most),
+        st.lists(library, min_size=len(LIBRARIES), max_size=len(LIBRARIES)),
+    )
+
 
 word = st.sampled_from((*WORDS, ""))
 values = st.recursive(
@@ -244,14 +215,17 @@ arguments = st.fixed_dictionaries(
         "list": st.lists(word, max_size=2),
         "items": st.lists(st.fixed_dictionaries({"word": word}), max_size=2),
         "id": values,
+        "a.b": word,
+        "a": st.fixed_dictionaries({}, optional={"b": word}),
     },
 )
+_header_names = ("x-a", "accept", "b", "x-request-id", "authorization", "cookie")
 
 
 @st.composite
 def requests(draw: st.DrawFn) -> Request:
     body = draw(st.just(MISSING) | arguments)
-    headers = draw(st.fixed_dictionaries({}, optional={"x-a": word, "accept": word, "b": word}))
+    headers = draw(st.fixed_dictionaries({}, optional=dict.fromkeys(_header_names, word)))
     if body is not MISSING:
         headers["content-type"] = "application/json"
     path = "/" + "/".join(draw(st.lists(word, max_size=3)))
@@ -278,3 +252,10 @@ subjects = st.builds(
     claims=st.dictionaries(st.sampled_from(MEMBERS), values, max_size=3),
     session_id=word,
 )
+
+
+def _document(request: Request, subject: Subject) -> Any:
+    return orjson.loads(Plan(WHOLE, revision="", deterministic=False).facts(request, subject, NOW).question)
+
+
+documents: st.SearchStrategy[Any] = st.builds(_document, requests(), subjects)
