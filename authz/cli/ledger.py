@@ -100,7 +100,7 @@ def verify(
             given=anchors.read(given or (), pinned),
             vault=vault_of(settings_of(state, config)) if state or config else None,
         )
-    with _to_a_reader():
+    with to_a_reader():
         if as_json:
             typer.echo(json.dumps(msgspec.to_builtins(found), indent=1))
         else:
@@ -110,7 +110,7 @@ def verify(
 
 
 @contextmanager
-def _to_a_reader() -> Iterator[None]:
+def to_a_reader() -> Iterator[None]:
     """Whoever reads may have seen enough and gone (`| head -1`): the exit status stays the verdict."""
     try:
         yield
@@ -201,7 +201,7 @@ def show(
         found = find(ledger, record)
         members = found.members()
         good, attested = _attested(found, members, pinned)
-    with _to_a_reader():
+    with to_a_reader():
         if as_json:
             typer.echo(json.dumps(_as_object(found, members, attested), indent=1))
         else:

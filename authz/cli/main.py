@@ -11,6 +11,7 @@ from authz.cli import (
     disclosures,
     export,
     keys,
+    label,
     ledger,
     log,
     outcomes,
@@ -37,6 +38,7 @@ app.command()(disclosures.erase)
 app.command()(retention.prune)
 app.command()(retention.restore)
 app.command()(tail.tail)
+app.command()(label.label)
 app.command()(outcomes.outcomes)
 app.command()(complete.complete)
 app.command()(agents.agents)

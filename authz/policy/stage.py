@@ -34,9 +34,7 @@ log = structlog.get_logger(__name__)
 
 BUNDLES: Final = "/v1/data/system/bundles"
 POLL_TIMEOUT_S: Final = 0.5
-Activated = Callable[
-    [str, str, ShadowScope], None
-]  # told a version's name, digest and shadow before it decides
+Activated = Callable[[str, str, ShadowScope], None]  # told of a version before it decides
 
 
 class PolicyStage:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import typer
 
-from authz.cli.policy import facts, matrix, opa, schema, versions
+from authz.cli.policy import facts, matrix, opa, schema, shadow, versions
 
 app = typer.Typer(no_args_is_help=True, help="Policy versions: build, activate, show what they read.")
 app.command()(versions.build)
@@ -19,3 +19,4 @@ app.command("opa-config")(opa.opa_config)
 app.command()(facts.facts)
 app.command()(matrix.matrix)
 app.command()(schema.schema)
+app.command("shadow-report")(shadow.report)
