@@ -308,7 +308,9 @@ class Policy(_Section):
         default=Path("run/opa.sock"), description="OPA's Unix socket (relative to `state`)."
     )
     entry_point: str = Field(
-        default="aegis/decision", pattern=r"^[A-Za-z_][A-Za-z0-9_/]*$", description="Path below `data`."
+        default="aegis/decision",
+        pattern=r"^[A-Za-z0-9_./-]+$",
+        description="Path below `data`, with `/` between names: a rule, a part of its value, a package.",
     )
     compat: Literal["", "opa-envoy-plugin"] = Field(
         default="",

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from authz.policy.compat.plan import PluginPlan
 from authz.policy.facts import WHOLE, Plan
-from authz.policy.manifest import Manifest, read_manifest
+from authz.policy.manifest import Manifest, entry_name, read_manifest
 
 
 class Active(Struct, frozen=True):
@@ -38,7 +38,7 @@ def read_active(bundles: Any, entry_point: str, plan: type[Plan | PluginPlan] = 
     if len(loaded) == 1:
         (bundle,) = loaded.values()
         manifest = read_manifest(bundle.get("manifest")) if isinstance(bundle, dict) else None
-    entry = manifest.analysis.entry_points.get(entry_point) if manifest else None
+    entry = manifest.analysis.entry_points.get(entry_name(entry_point)) if manifest else None
     if manifest is None or entry is None:
         return foreign(plan)
     deterministic = not manifest.analysis.nondeterministic

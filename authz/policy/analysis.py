@@ -13,8 +13,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import orjson
+
 from authz.errors import PolicyRejected
-from authz.policy.manifest import FORMAT, Analysis, EntryPoint
+from authz.policy.manifest import FORMAT, Analysis, EntryPoint, entry_name
 from authz.policy.manifest import Path as Fact
 from authz.policy.opa_tool import OpaTool
 
@@ -25,10 +27,13 @@ TIME_DEPENDENT: Final = frozenset(
 
 
 def analyse(bundle: Path, entry_points: Sequence[str], opa: OpaTool) -> Analysis:
-    """Raises PolicyRejected for an entry point that no rule of the bundle defines."""
+    """`a/b` names a rule; `/a/b` may also name a part of a rule's value, a package of rules, or data, as the
+    path of opa-envoy-plugin may. Raises PolicyRejected for an entry point that nothing in the bundle defines.
+    """
+    names = {entry_name(name): name for name in entry_points}
     return Analysis(
         format=FORMAT,
-        entry_points={name: _entry_point(bundle, name, opa) for name in sorted(set(entry_points))},
+        entry_points={name: _entry_point(bundle, names[name], opa) for name in sorted(names)},
         nondeterministic=tuple(sorted(_nondeterministic(bundle, opa))),
     )
 
@@ -62,10 +67,15 @@ def _mention(name: str) -> re.Pattern[str]:
 
 
 def _entry_point(bundle: Path, name: str, opa: OpaTool) -> EntryPoint:
-    terms = ("data", *name.split("/"))
-    found = opa.json(["deps", "-f", "json", "-b", bundle.name, ".".join(terms)], bundle.parent)
+    terms = ("data", *filter(None, name.split("/")))
+    reference = _reference(terms)
+    found = opa.json(["deps", "-f", "json", "-b", bundle.name, reference], bundle.parent)
     # opa deps exits 0 on a misspelt name, calls it a base document and then names nothing.
-    if terms not in {_strings(path) for path in found.get("virtual", [])}:
+    rules = [_strings(path) for path in found.get("virtual", [])]
+    wide = name.startswith("/") and (
+        any(_related(terms, rule) for rule in rules) or _is_data(reference, bundle, opa)
+    )
+    if terms not in rules and not wide:
         raise PolicyRejected(f"{name}: no rule of the bundle defines this entry point")
     base = [_strings(path) for path in found.get("base", [])]
     return EntryPoint(
@@ -73,6 +83,23 @@ def _entry_point(bundle: Path, name: str, opa: OpaTool) -> EntryPoint:
         # With `data` itself read by an unknown name opa deps cannot say which rules that reaches.
         prune=("data",) not in base,
     )
+
+
+def _reference(terms: Fact) -> str:
+    """As OPA's API reads a path: a number is an index, whatever else is in a name belongs to it."""
+    inner = (f"[{term if term.isdecimal() else orjson.dumps(term).decode()}]" for term in terms[1:])
+    return terms[0] + "".join(inner)
+
+
+def _related(terms: Fact, rule: Fact) -> bool:
+    """Whether `rule` is what `terms` name, lies in the package that they name, or holds what they name."""
+    shared = min(len(terms), len(rule))
+    return terms[:shared] == rule[:shared]
+
+
+def _is_data(reference: str, bundle: Path, opa: OpaTool) -> bool:
+    found = opa.json(["eval", "-f", "json", "-b", bundle.name, reference], bundle.parent)
+    return "result" in found
 
 
 def _strings(path: list[dict[str, Any]]) -> Fact:

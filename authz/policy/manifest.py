@@ -70,6 +70,11 @@ def split_revision(revision: str) -> tuple[str, str] | None:
     return (match[1], match[2]) if match else None
 
 
+def entry_name(path: str) -> str:
+    """By what an entry point is known: as OPA's API, its empty parts do not count."""
+    return "/".join(filter(None, path.split("/")))
+
+
 def is_version(name: str) -> bool:
     """Whether `name` can be the part of a revision before the `+`."""
     return _REVISION.fullmatch(f"{name}+{'0' * 64}") is not None

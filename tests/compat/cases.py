@@ -31,7 +31,7 @@ class Case:
 
 @dataclass
 class Group:
-    """`options` are the plugin's; `policy` a file of `policies/`."""
+    """`options` are the plugin's; `policy` a file or directory of `policies/`."""
 
     name: str
     policy: str
@@ -666,6 +666,40 @@ def _results(group: Group) -> None:
     group.add(2, "unparsable", result("7 true", path="/%zz"))
 
 
+def _typical(group: Group) -> None:
+    alice, bob = ({"authorization": f"Basic {b64encode(name).decode()}"} for name in (b"alice:x", b"bob:x"))
+    json = {"content-type": JSON}
+    admin = {"headers": bob | json, "method": "POST", "path": "/people"}
+    asked: dict[str, dict[str, Any]] = {
+        "reads": {"headers": alice, "path": "/people/1"},
+        "reads again": {"headers": alice | {"x-request-id": "7"}, "path": "/people/1", "id": "8"},
+        "reads with slashes": {"headers": alice, "path": "//people/1"},
+        "reads escaped": {"headers": alice, "path": "/%70eople%2F1"},
+        "reads what is internal": {"headers": alice, "path": "/people/1?internal=true"},
+        "reads a secret": {"headers": alice, "path": "/people/secret"},
+        "reads with parameters": {"headers": alice, "path": "/people;a=b/1"},
+        "reads over a dot segment": {"headers": alice, "path": "/people/../x"},
+        "posts": {"headers": alice, "method": "POST", "path": "/people"},
+        "admin posts": admin | {"body": '{"firstname": "x"}'},
+        "admin posts twice": admin | {"body": '{"firstname": "admin", "firstname": "x"}'},
+        "admin posts admin": admin | {"body": '{"firstname": "Admin"}'},
+        "admin posts a part": admin
+        | {"headers": bob | json | {PARTIAL: "true"}, "body": '{"firstname": "x"'},
+        "admin posts text": {
+            "headers": bob,
+            "method": "POST",
+            "path": "/people",
+            "body": '{"firstname": "x"}',
+        },
+        "admin deletes": admin | {"method": "DELETE", "body": "{}"},
+        "nobody": {"path": "/people"},
+        "broken": {"headers": {"authorization": "Basic !"}, "path": "/people"},
+        "tunnel": {"headers": alice | {"upgrade": "websocket"}, "path": "/people"},
+    }
+    for name, members in asked.items():
+        group.add(8, name, http(**({"method": "GET"} | members)))
+
+
 def groups() -> list[Group]:
     """All of them; the descriptor set of `grpc` is a file that whoever starts a process has to name."""
     echo = Group("input", "echo.rego")
@@ -681,6 +715,8 @@ def groups() -> list[Group]:
     _grpc(grpc)
     results = Group("results", "results.rego")
     _results(results)
+    typical = Group("typical", "typical.rego")
+    _typical(typical)
     dry = Group("dry run", "results.rego", options={"dry-run": True})
     for name in (
         "7 true",
@@ -696,13 +732,16 @@ def groups() -> list[Group]:
         "paths",
         "/paths//allowed/",
         "paths/reach/deep/1/allowed",
-        "paths.dotted/allowed",
-        "paths/base/allowed",
+        "paths/do.tted/allowed",
+        "base",
+        "base/list/0",
+        "paths.allowed",
+        "base/allowed",
         "paths/function",
         "paths/missing",
         "/",
     ):
-        group = Group(f"path {path}", "paths.rego", path=path)
+        group = Group(f"path {path}", "paths", path=path)
         group.add(29, "ask", http())
         paths.append(group)
-    return [echo, skipped, grpc, results, dry, *paths]
+    return [echo, skipped, grpc, results, typical, dry, *paths]

@@ -17,12 +17,13 @@ from authz.pipeline import Authorizer, Decided
 from authz.policy.cache import VerdictCache
 from authz.policy.engine_opa import OpaEngine
 from authz.policy.stage import PolicyStage
+from authz.policy.version import build_bundle
 from authz.values import UNKNOWN, ShadowScope
 from authz.wire.plugin.reading import PluginReader
 from authz.wire.plugin.replies import PluginReplies
 from tests.compat.cases import REGO, Group, descriptor_set
 from tests.compat.plugin import shown
-from tests.policy.opa import opa
+from tests.policy.opa import opa_with, signing_key, write
 
 ID = "019b7690-0001-7000-8000-00000000abcd"
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -81,23 +82,33 @@ class Ours:
         return self.book.entries[-1]
 
 
+def _files(policy: Path) -> dict[str, str]:
+    return {file.name: file.read_text() for file in (policy.iterdir() if policy.is_dir() else [policy])}
+
+
 @asynccontextmanager
 async def answering(group: Group, directory: Path) -> AsyncIterator[Ours]:
-    """A worker's parts with the group's policy and options."""
+    """A worker's parts with the group's policy, as a signed version, and its options."""
     (directory / "descriptors.pb").write_bytes(descriptor_set())
     options = Plugin(
         skip_request_body_parse=group.options.get("skip-request-body-parse", False),
         proto_descriptor=group.options.get("proto-descriptor"),
     )
     shadow = Shadow(ShadowScope(all=group.options.get("dry-run", False)))
-    async with opa(str(REGO / group.policy)) as process:
+    version = build_bundle(
+        write(directory / "source", _files(REGO / group.policy)),
+        directory / "bundles",
+        version="v1.0.0",
+        signing_key=signing_key(),
+        entry_points=[f"/{group.path}"],
+    )
+    async with opa_with(version) as process:
         engine = OpaEngine(process.socket, group.path, connections=4, strict=False)
         stage = PolicyStage(
             engine,
             cache=VerdictCache(10_000, 30.0),
             timeout_s=10.0,
             poll_s=0.1,
-            development_unsigned=True,
             compat=True,
             activated=shadow.activated,
         )

@@ -83,6 +83,7 @@ def shown(response: bytes) -> dict[str, Any]:
         found.denied_response.headers,
     ):
         options.sort(key=lambda option: option.header.key)
+    found.ok_response.query_parameters_to_set.sort(key=lambda parameter: parameter.key)
     return MessageToDict(found)
 
 

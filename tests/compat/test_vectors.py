@@ -8,12 +8,16 @@ from typing import Any
 import orjson
 import pytest
 
+from authz.errors import PolicyRejected
 from tests.compat.cases import Case, Group, groups
 from tests.compat.compared import DENIED_ALL_THE_SAME, FORBIDDEN_TO_HTTP, WRITTEN_OTHERWISE, plain
 from tests.compat.ours import answering
 
 RECORDED = orjson.loads(Path(__file__).with_name("vectors.json").read_bytes())
 GROUPS = groups()
+# A path that leads nowhere fails with every request there; we refuse to publish it.
+NOWHERE = ("paths/missing", "paths.allowed")
+PUBLISHED = [group for group in GROUPS if group.path not in NOWHERE]
 COVERED = {*range(1, 9), *range(10, 30)} - {3, 5, 9}
 
 
@@ -31,7 +35,7 @@ def test_every_fact_about_requests_and_answers_has_a_case() -> None:
     assert facts >= COVERED
 
 
-@pytest.mark.parametrize("group", GROUPS, ids=[group.name for group in GROUPS])
+@pytest.mark.parametrize("group", PUBLISHED, ids=[group.name for group in PUBLISHED])
 async def test_our_answer_is_the_plugins(group: Group, tmp_path: Path) -> None:
     async with answering(group, tmp_path) as ours:
         for case in group.cases:
@@ -73,3 +77,21 @@ def test_headers_are_set_as_the_plugin_sets_them() -> None:
     """Fact 9: without append and append_action."""
     options = RECORDED["answers"]["results"]["8 headers on an allow"]["okResponse"]["headers"]
     assert options == [{"header": {"key": "x-a", "value": "1"}}]
+
+
+@pytest.mark.parametrize("path", NOWHERE)
+async def test_a_path_that_leads_nowhere_is_not_published(path: str, tmp_path: Path) -> None:
+    (group,) = (group for group in GROUPS if group.path == path)
+    assert RECORDED["answers"][group.name] == {"ask": {"error": "UNKNOWN"}}
+    with pytest.raises(PolicyRejected, match=path):
+        async with answering(group, tmp_path):
+            raise AssertionError
+
+
+async def test_what_a_typical_policy_does_not_read_makes_no_new_question(tmp_path: Path) -> None:
+    (group,) = (group for group in GROUPS if group.name == "typical")
+    asked = {case.name: case.message for case in group.cases}
+    async with answering(group, tmp_path) as ours:
+        await ours.ask(asked["reads"])
+        await ours.ask(asked["reads again"])
+        assert [entry["cache"] for entry in ours.book.entries] == ["miss", "hit"]

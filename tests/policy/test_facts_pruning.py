@@ -164,7 +164,9 @@ async def test_the_minute_is_part_of_the_question_and_its_verdict_is_kept(tmp_pa
         assert [policy.lookup(facts).decision for facts in at] == ["allow", "deny"]  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("entry", ["aegis/decisio", "aegis", "aegis/decision/allow", "other/decision"])
+@pytest.mark.parametrize(
+    "entry", ["aegis/decisio", "aegis", "aegis/decision/allow", "other/decision", "/aegi"]
+)
 def test_an_entry_point_that_no_rule_defines_is_refused(tmp_path: Path, entry: str) -> None:
     with pytest.raises(PolicyRejected, match=entry):
         version_of(tmp_path, DENY, entry_points=[entry])
@@ -214,3 +216,19 @@ async def test_an_attribute_is_asked_by_its_own_path(tmp_path: Path) -> None:
     question, verdict = await asked(tmp_path, rego, a_request(attributes=PlainAttributes(attributes)))
     assert question == {"attributes": {"source": {"principal": "spiffe://x"}}}
     assert verdict.decision == "allow"
+
+
+def test_a_package_a_part_of_a_value_and_data_are_entry_points_and_their_reads_are_known(
+    tmp_path: Path,
+) -> None:
+    rego = 'decision := true if input.agent.id\nreach := [{"allowed": input.parsed_path}]\n'
+    entries = ("/aegis", "/aegis/reach/0/allowed", "/fixed/allowed", "aegis//decision/")
+    files = {"data.json": '{"fixed": {"allowed": true}}'}
+    made = version_of(tmp_path, rego, entry_points=entries, **files)
+    facts = {name: entry.facts for name, entry in made.analysis.entry_points.items()}
+    assert facts == {
+        "aegis": (("agent", "id"), ("parsed_path",)),
+        "aegis/decision": (("agent", "id"),),
+        "aegis/reach/0/allowed": (("parsed_path",),),
+        "fixed/allowed": (),
+    }

@@ -1,0 +1,3 @@
+package paths["do.tted"]
+
+allowed := {"allowed": true, "headers": {"x-from": "dotted"}}
