@@ -19,6 +19,7 @@ from authz.cli import (
     proof,
     retention,
     serve,
+    status,
     tail,
     token,
     up,
@@ -31,6 +32,7 @@ app = typer.Typer(
 )
 app.command()(serve.serve)
 app.command()(serve.follow)
+app.command()(status.status)
 app.command()(ledger.verify)
 app.command()(ledger.show)
 app.command()(disclosures.disclose)
