@@ -30,27 +30,35 @@ def analyse(bundle: Path, entry_points: Sequence[str], opa: OpaTool) -> Analysis
     """`a/b` names a rule; `/a/b` may also name a part of a rule's value, a package of rules, or data, as the
     path of opa-envoy-plugin may. Raises PolicyRejected for an entry point that nothing in the bundle defines.
     """
+    called = _called(bundle, opa)
+    # What is printed is evaluated by an OPA that logs `info`, and may be an error there. opa deps skips it.
+    prints = "print" in called
     names = {entry_name(name): name for name in entry_points}
     return Analysis(
         format=FORMAT,
-        entry_points={name: _entry_point(bundle, names[name], opa) for name in sorted(names)},
-        nondeterministic=tuple(sorted(_nondeterministic(bundle, opa))),
+        entry_points={name: _entry_point(bundle, names[name], prints, opa) for name in sorted(names)},
+        nondeterministic=tuple(sorted(_nondeterministic(bundle, called, opa))),
     )
 
 
-def _nondeterministic(bundle: Path, opa: OpaTool) -> set[str]:
+def _called(bundle: Path, opa: OpaTool) -> set[str]:
+    """The built-ins that are called anywhere in the bundle."""
+    inspected = opa.json(["inspect", "-f", "json", bundle.name], bundle.parent)
+    return {item["name"] for item in inspected.get("capabilities", {}).get("builtins", [])}
+
+
+def _nondeterministic(bundle: Path, called: set[str], opa: OpaTool) -> set[str]:
     """Built-ins that may answer differently to the same input, called or named anywhere in the bundle.
 
-    `opa inspect` names what is called. What replaces a function (`f(1) with f as rand.intn`) is called, too,
-    and not named there; so are looked for in the text, where a comment may name one for nothing.
+    What replaces a function (`f(1) with f as rand.intn`) is called, too, and `opa inspect` does not name it;
+    so are looked for in the text, where a comment may name one for nothing. `opa build` has formatted it:
+    no escape and no line break hides a name.
     """
-    inspected = opa.json(["inspect", "-f", "json", bundle.name], bundle.parent)
-    called = inspected.get("capabilities", {}).get("builtins", [])
     known = opa.json(["capabilities", "--current"], bundle.parent)["builtins"]
     names = {item["name"] for item in known if item.get("nondeterministic")} | TIME_DEPENDENT
     text = "\n".join(_modules(bundle))
     found = {name for name in names if _mention(name).search(text)}
-    return found | names.intersection(item["name"] for item in called)
+    return found | (names & called)
 
 
 def _modules(bundle: Path) -> Iterator[str]:
@@ -66,7 +74,7 @@ def _mention(name: str) -> re.Pattern[str]:
     return re.compile(r"\b" + r"\s*(?:\.|\[\s*[\"`])\s*".join(map(re.escape, name.split("."))) + r"\b")
 
 
-def _entry_point(bundle: Path, name: str, opa: OpaTool) -> EntryPoint:
+def _entry_point(bundle: Path, name: str, prints: bool, opa: OpaTool) -> EntryPoint:
     terms = ("data", *filter(None, name.split("/")))
     reference = _reference(terms)
     found = opa.json(["deps", "-f", "json", "-b", bundle.name, reference], bundle.parent)
@@ -81,7 +89,7 @@ def _entry_point(bundle: Path, name: str, opa: OpaTool) -> EntryPoint:
     return EntryPoint(
         facts=minimal(path[1:] for path in base if path[0] == "input"),
         # With `data` itself read by an unknown name opa deps cannot say which rules that reaches.
-        prune=("data",) not in base,
+        prune=("data",) not in base and not prints,
     )
 
 

@@ -8,11 +8,22 @@ from typing import Any
 import orjson
 import pytest
 
-from authz.errors import PolicyRejected
+from authz.errors import Denied, PolicyRejected
 from authz.policy.facts import WITHHELD
 from authz.testing import PlainAttributes, a_request
-from authz.values import Action, Assurance, Request, Subject
-from tests.policy.opa import ALLOW, DENY, NOW, SUBJECT, decide, opa_with, started, version_of, with_headers
+from authz.values import Action, Assurance, Reason, Request, Subject
+from tests.policy.opa import (
+    ALLOW,
+    DENY,
+    NOW,
+    SUBJECT,
+    decide,
+    opa,
+    opa_with,
+    started,
+    version_of,
+    with_headers,
+)
 
 
 async def asked(tmp_path: Path, rego: str, request: Request, **files: str) -> tuple[dict[str, Any], Any]:
@@ -195,6 +206,10 @@ def test_what_only_tests_read_is_no_fact(tmp_path: Path) -> None:
         ("time.now_ns() > input.agent.id", ("time.now_ns",)),
         ('f("a", 5) with f as rand.intn', ("rand.intn",)),
         ('f("a", 5) with f as rand["intn"]', ("rand.intn",)),
+        ('f("a", 5) with f as rand["\\u0069ntn"]', ("rand.intn",)),
+        ('f("a", 5) with f as rand[ # the dice\n\t"intn"]', ("rand.intn",)),
+        ('count([1 | f("a", 5) with f as rand.intn]) == 0', ("rand.intn",)),
+        ('$"{time.now_ns()}" != input.agent.id', ("time.now_ns",)),
         (
             "crypto.x509.parse_and_verify_certificates(input.agent.id)[0]",
             ("crypto.x509.parse_and_verify_certificates",),
@@ -208,6 +223,19 @@ def test_a_builtin_whose_answer_changes_is_found_however_it_is_called(
 ) -> None:
     rego = f"{DENY}decision := {ALLOW} if {{\n\t{condition}\n}}\n\nf(_, _) := 7"
     assert version_of(tmp_path, rego).analysis.nondeterministic == found
+
+
+async def test_what_is_only_printed_is_asked_since_it_may_be_an_error(tmp_path: Path) -> None:
+    """An OPA that logs `info` evaluates what is printed, and `opa deps` does not name it."""
+    rego = f"{DENY}decision := {ALLOW} if {{\n\tprint(to_number(input.action.tool))\n\tinput.agent.id\n}}"
+    version = version_of(tmp_path, rego)
+    assert version.analysis.entry_points["aegis/decision"].prune is False
+    loaded = ("--log-level", "info", "-b", str(version.file), "--skip-verify")
+    async with opa(*loaded) as process, started(process.socket) as policy:
+        with pytest.raises(Denied) as denied:
+            await decide(policy, acting(tool="no number"))
+        assert denied.value.reason is Reason.POLICY_ERROR
+        assert (await decide(policy, acting(tool="7"))).decision == "allow"
 
 
 async def test_an_attribute_is_asked_by_its_own_path(tmp_path: Path) -> None:
