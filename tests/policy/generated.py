@@ -190,7 +190,7 @@ def _source(entries: Sequence[Entry], libraries: Sequence[Library]) -> Source:
 
 def sources(forms: Sequence[Form] = FORMS, *, most: int = 12) -> st.SearchStrategy[Source]:
     """One to `most` entry points in packages of their own, which share three libraries."""
-    asked = st.lists(bodies(forms), min_size=1, max_size=5)
+    asked = st.lists(bodies(forms), min_size=1, max_size=3)
     entry = st.builds(Entry, asked, st.sampled_from(("", *grammar.COLLECTIONS)))
     own = [form for form in forms if form not in grammar.ACROSS]  # libraries do not call each other
     body, many = bodies(own, 1), st.sampled_from(grammar.COLLECTIONS)
