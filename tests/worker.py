@@ -22,7 +22,9 @@ from msgspec import Struct
 
 from authz._pb.aegis_ext_authz_pb2 import CheckRequest, CheckResponse
 from authz.config import Settings
+from authz.controls.redaction import Redaction
 from authz.controls.shadow import Shadow
+from authz.explanation import Explanation
 from authz.identity.jwks import open_keys
 from authz.identity.jwt import Identifier
 from authz.ledger import keys
@@ -114,6 +116,7 @@ class CheckWorker:
             reply_after=settings.ledger.reply_after,
             observer=DecisionObserver(self.metrics, None),
             shadow=shadow,
+            explanation=explanation_of(settings),
         )
         bursts = Bursts(settings.listen.gather_ms / 1000)
         self.service = Service(settings, authorizer, self.metrics, ledger.count_refusal, bursts)
@@ -160,6 +163,12 @@ class CheckWorker:
         for answer in self.answers:
             if answer.allowed or answer.decision_id:
                 assert (records[answer.decision_id]["decision"] in FORWARDED) is answer.allowed
+
+
+def explanation_of(settings: Settings) -> Explanation | None:
+    """As the product has it."""
+    wanted = settings.disclosures
+    return Explanation(wanted, Redaction(settings.redaction)) if wanted.wanted else None
 
 
 def public(seed_file: Path) -> bytes:

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from authz import who
+from authz.cli import access
 from authz.cli.ledger import ConfigFile, Json, State, explained, settings_of
 from authz.cli.retention import holds_of, moment
 from authz.config import Settings
@@ -56,7 +57,7 @@ def disclose(
         absent = len(entry.get(form.MEMBER, [])) - len(said)
         if said:
             with Outbox(settings.outbox) as outbox:
-                _put(outbox, entry, decision_id, sorted({each.name for each in said}), why)
+                access.say(outbox, entry, sorted({each.name for each in said}), why)
     _print(said, absent, as_json)
 
 
@@ -135,21 +136,6 @@ def _read(found: reader.Found, entry: dict[str, Any], vault: Vault) -> list[form
     """Raises IntegrityViolation for what does not fit the entry."""
     kept = disclosures.of_entry(found.file.parent.parent, str(entry.get("log")), found.seq, vault)
     return [each for line in kept for each in disclosures.fitting(line, entry.get(form.MEMBER))]
-
-
-def _put(outbox: Outbox, entry: dict[str, Any], decision_id: str, names: list[str], why: str) -> None:
-    event = {
-        "who": who.runs_this(),
-        "why": why,
-        "of": entry["log"],
-        "at_seq": entry["seq"],
-        "decision_id": decision_id,
-        "names": names,
-    }
-    try:
-        outbox.put("access", event)
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
 
 
 def _print(said: list[form.Disclosure], absent: int, as_json: bool) -> None:

@@ -17,6 +17,7 @@ from authz.cli import (
     outcomes,
     policy,
     proof,
+    replay,
     retention,
     serve,
     status,
@@ -43,6 +44,7 @@ app.command()(tail.tail)
 app.command()(label.label)
 app.command()(outcomes.outcomes)
 app.command()(complete.complete)
+app.command("replay")(replay.replay_)
 app.command()(agents.agents)
 app.command()(up.up)
 app.command()(token.token)

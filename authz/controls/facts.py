@@ -22,6 +22,7 @@ _RAW: Final[tuple[_Path, ...]] = ((*_HTTP, "body"), (*_HTTP, "rawBody"), (*_HTTP
 _BODY: Final[_Path] = ("parsed_body",)
 _QUERY: Final[_Path] = ("parsed_query",)
 _ARGUMENTS: Final[_Path] = ("action", "arguments")
+PAYLOAD: Final = (*_RAW, _BODY, _QUERY, _ARGUMENTS)
 _PATH: Final[_Path] = (*_HTTP, "path")
 _HEADERS: Final[_Path] = (*_HTTP, "headers")
 _HEADER_MAP: Final[_Path] = (*_HTTP, "headerMap")
@@ -128,4 +129,4 @@ def _row(row: dict[str, Any], here: str, redaction: Redaction, masked: list[str]
 
 
 _CLEANED: Final = {_PATH: _without_query, _HEADERS: _headers, _HEADER_MAP: _header_map}
-_APART: Final = (*_RAW, _BODY, _QUERY, _ARGUMENTS, *_CLEANED)
+_APART: Final = (*PAYLOAD, *_CLEANED)

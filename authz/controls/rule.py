@@ -96,8 +96,13 @@ def _obstacle(request: Request | Malformed, verdict: Verdict) -> Reason | None:
         return request.reason
     if verdict.answer is not None:
         return _unlike_plugin(request, verdict.answer)
+    return obstacle(request.action.kind, verdict)
+
+
+def obstacle(kind: str, verdict: Verdict) -> Reason | None:
+    """Why this allow of an action of this kind cannot stand, or None."""
     obligations = verdict.obligations
-    if request.action.kind == "tunnel" and obligations.get("tunnel") != "opaque":
+    if kind == "tunnel" and obligations.get("tunnel") != "opaque":
         return Reason.TUNNEL_NOT_PERMITTED
     for name, value in obligations.items():
         if value not in _CARRIED_OUT.get(name, ()) and not _is_retention(name, value):

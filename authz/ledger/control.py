@@ -125,8 +125,18 @@ FORMS: Final[Mapping[str, Form]] = {
             "retain_until?": "time",
         }
     ),
-    # Who looked at disclosures: `names` of those of entry `at_seq` in log `of`.
-    "access": Form({**_WHY, "of": "log", "at_seq": "count", "decision_id?": "uuid", "names": "names"}),
+    # Who looked at disclosures: `names` of those of entry `at_seq` in log `of`, or of some from there
+    # to `to_seq`.
+    "access": Form(
+        {
+            **_WHY,
+            "of": "log",
+            "at_seq": "count",
+            "to_seq?": "count",
+            "decision_id?": "uuid",
+            "names": "names",
+        }
+    ),
     # `value_digest`: SHA-256 of a salt, a line break and the agent, subject or time range that was erased:
     # never its name. `count`: disclosures that there were.
     "erasure": Form(

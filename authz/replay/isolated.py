@@ -34,7 +34,7 @@ from authz.policy.analysis import TIME_DEPENDENT
 from authz.policy.engine_opa import OpaEngine
 from authz.policy.opa_tool import OpaTool
 from authz.policy.version import DEFAULT_ENTRY_POINTS
-from authz.replay.version import NotJudged, Version
+from authz.replay.version import GivenUp, NotJudged, NotRepeatable, Version
 from authz.values import MISSING, Reason
 
 START_S: Final = 30.0
@@ -80,12 +80,14 @@ class Isolated:
         entry_point: str = DEFAULT_ENTRY_POINTS[0],
         *,
         limits: Limits = Limits(),  # noqa: B008 - frozen
+        strict: bool = True,
         opa: str = "opa",
     ) -> None:
+        """`strict`: a built-in that fails is an error, as for a worker without `policy.compat`."""
         found = version.analysis.entry_points.get(entry_point)
         if found is None:
             raise NotJudged(f"{version.label}: no rule defines the entry point {entry_point}")
-        self._version, self._entry, self._limits = version, entry_point, limits
+        self._version, self._entry, self._limits, self._strict = version, entry_point, limits, strict
         # A version that reads `data` by unknown names would read the rule beside it, too.
         self._batched = found.prune
         self._opa = OpaTool(opa), str(programs.find(opa) or opa)
@@ -152,10 +154,10 @@ class Isolated:
         """No answer came: OPA is gone, or slow."""
         label, limits = self._version.label, self._limits
         if reason is Reason.ENGINE_UNAVAILABLE:
-            raise NotJudged(f"{label}: it ended its OPA, which may take {limits.memory >> 20} MiB")
+            raise GivenUp(f"{label}: it ended its OPA, which may take {limits.memory >> 20} MiB")
         self._unanswered += 1
         if self._unanswered >= limits.unanswered:
-            raise NotJudged(
+            raise GivenUp(
                 f"{label}: {self._unanswered} questions unanswered for {limits.question_s:g} s each: given up"
             )
 
@@ -167,8 +169,9 @@ class Isolated:
             content[f"/{name}.rego"] = _BATCH.format(name=name, entry=entry).encode()
         write(content, self._directory / "tree")
         socket = self._directory / "opa.sock"
-        self._single = OpaEngine(socket, self._entry, connections=CONNECTIONS)
-        self._together = OpaEngine(socket, f"{name}/answers", connections=CONNECTIONS)
+        self._single = OpaEngine(socket, self._entry, connections=CONNECTIONS, strict=self._strict)
+        together = f"{name}/answers"
+        self._together = OpaEngine(socket, together, connections=CONNECTIONS, strict=self._strict)
 
     def _start(self) -> None:
         command = [self._opa[1], "run", "--server", "--addr", f"unix://{self._directory / 'opa.sock'}"]
@@ -239,7 +242,7 @@ def check(directory: Path, label: str, opa: OpaTool) -> None:
     try:
         opa.run(["check", "--capabilities", "capabilities.json", "--bundle", "tree"], directory)
     except PolicyRejected as error:
-        raise NotJudged(f"{label}: not repeatable: {error}") from None
+        raise NotRepeatable(f"{label}: not repeatable: {error}") from None
 
 
 def environment(directory: Path, limits: Limits) -> dict[str, str]:

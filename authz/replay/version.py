@@ -31,6 +31,14 @@ class Altered(NotJudged):
     """The file of a published version holds something else than was published."""
 
 
+class NotRepeatable(NotJudged):
+    """It calls built-ins that may answer differently each time, or that reach the network."""
+
+
+class GivenUp(NotJudged):
+    """It took more time or memory than it may."""
+
+
 class Version(Struct, frozen=True):
     """`content` by path in the bundle (`/aegis/decision.rego`, `/data.json`); `label`: its revision, or the
     directory that it was made of.
