@@ -23,8 +23,8 @@ MAX_TEXT: Final = 256
 MAX_ITEMS: Final = 32
 MAX_DEPTH: Final = 8
 _SAFE_INTEGER: Final = (1 << 53) - 1
-_REASON_CODE: Final = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
-_DECISIONS: Final = {
+REASON_CODE: Final = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
+DECISIONS: Final = {
     str(decision): decision
     for decision in (Decision.ALLOW, Decision.DENY, Decision.SANITIZE, Decision.APPROVAL_NEEDED)
 }
@@ -41,12 +41,12 @@ def read_verdict(result: Any) -> Verdict:
     if unknown := result.keys() - _MEMBERS:
         _refuse(_plugin_result(result) if "allowed" in unknown else f"{len(unknown)} unknown members")
     decision, reason = result.get("decision"), result.get("reason_code")
-    if not isinstance(decision, str) or decision not in _DECISIONS:
+    if not isinstance(decision, str) or decision not in DECISIONS:
         _refuse("decision: not one of allow, deny, sanitize, approval_needed")
-    if not isinstance(reason, str) or not _REASON_CODE.fullmatch(reason):
+    if not isinstance(reason, str) or not REASON_CODE.fullmatch(reason):
         _refuse("reason_code: not a lower-case word")
     return Verdict(
-        decision=_DECISIONS[decision],
+        decision=DECISIONS[decision],
         reason_code=reason,
         rule=_text(result.get("rule", ""), "rule"),
         rationale=_texts(result.get("rationale", []), "rationale"),
