@@ -1,4 +1,4 @@
-"""`aegis verify`, `aegis show`: the evidence, for whoever has to rely on it.
+"""`aegis show`, and what all commands about evidence share.
 
     exit status    0 verified, found or done    1 not verified, or no such record    2 could not run
 
@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-import msgspec
 import typer
 from rich.console import Console
 from rich.text import Text
@@ -23,11 +22,9 @@ from rich.text import Text
 from authz.config import Settings
 from authz.config_file import load
 from authz.errors import AegisError, ConfigError, IntegrityViolation
-from authz.ledger import anchors, form, reader, trust, vouching
-from authz.ledger import verify as verifier
+from authz.ledger import form, reader, trust, vouching
 from authz.ledger.attestation import Attestations
-from authz.ledger.disclosures.vault import vault_of
-from authz.ledger.report import Disclosed, LogReport, Report, plain
+from authz.ledger.report import plain
 
 EXIT_NOT_VERIFIED: Final = 1
 EXIT_COULD_NOT_RUN: Final = 2
@@ -63,52 +60,6 @@ def explained() -> Iterator[None]:
         raise typer.Exit(EXIT_COULD_NOT_RUN) from None
 
 
-# -- verify
-
-
-def verify(
-    path: Annotated[Path, typer.Argument(help="One epoch's directory, or a tree of them.")],
-    trust_file: Annotated[Path, typer.Option("--trust", help="The pinned public keys, trust.json.")],
-    level: Annotated[
-        int,
-        typer.Option(
-            min=1, max=3, help="1: tree and checkpoints; 2: also chain and form; 3: also attestations."
-        ),
-    ] = 3,
-    sealed: Annotated[
-        bool,
-        typer.Option("--sealed", help="Nothing is verified that no checkpoint covers: for copies at rest."),
-    ] = False,
-    given: Anchors = None,
-    state: Annotated[
-        Path | None, typer.Option("--state", help="Open disclosures with the keys of this state directory.")
-    ] = None,
-    config: Annotated[
-        Path | None, typer.Option("--config", "-c", help="... or of the state that these settings name.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Verify a ledger from its bytes on disk: exit status 0 verified, 1 not verified, 2 could not run."""
-    with explained():
-        pinned = trust.load(trust_file)
-        found = verifier.verify(
-            path,
-            pinned,
-            level,
-            sealed=sealed,
-            processes=len(os.sched_getaffinity(0)),
-            given=anchors.read(given or (), pinned),
-            vault=vault_of(settings_of(state, config)) if state or config else None,
-        )
-    with to_a_reader():
-        if as_json:
-            typer.echo(json.dumps(msgspec.to_builtins(found), indent=1))
-        else:
-            for line in describe(found):
-                typer.echo(line)
-    raise typer.Exit(0 if found.verified else EXIT_NOT_VERIFIED)
-
-
 @contextmanager
 def to_a_reader() -> Iterator[None]:
     """Whoever reads may have seen enough and gone (`| head -1`): the exit status stays the verdict."""
@@ -118,65 +69,6 @@ def to_a_reader() -> Iterator[None]:
         os.dup2(
             os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
         )  # nothing may be flushed there any more
-
-
-def describe(found: Report) -> Iterator[str]:
-    """A report for people, line by line."""
-    entries = sum(log.entries for log in found.logs)
-    if found.first_fault:
-        yield plain(f"NOT VERIFIED  {found.first_fault}")
-    else:
-        logs = "1 log" if len(found.logs) == 1 else f"{len(found.logs):,} logs"
-        yield f"verified      {logs}, {entries:,} entries, level {found.level}"
-        unsealed = sum(log.unsealed for log in found.logs)
-        if unsealed:
-            yield f"              {unsealed:,} of them under no checkpoint: more may have followed them"
-    for log in found.logs:
-        yield ""
-        yield plain(log.log or log.directory)
-        for line in _describe_log(log):
-            yield f"  {plain(line)}"
-    yield ""
-    yield "not checked"
-    for line in found.not_checked:
-        yield f"  {plain(line)}"
-    yield f"tail exposure\n  {found.exposure}"
-
-
-def _describe_log(log: LogReport) -> Iterator[str]:
-    sealed = log.entries - log.unsealed
-    closed = "; closed" if log.closed else ""
-    yield f"{log.entries:,} entries: {sealed:,} sealed, {log.unsealed:,} not yet sealed{closed}"
-    if log.fault:
-        yield f"fault: {log.fault}"
-    elif log.torn_bytes:
-        yield f"an incomplete last line of {log.torn_bytes} bytes: an unfinished write, not an entry"
-    for anchor in log.anchors:
-        proven = f"there before {anchor.time} ({anchor.by})" if anchor.by else "no date (copies)"
-        yield f"anchored outside: the first {anchor.size:,} entries, {proven}"
-    if log.pruned:
-        yield f"{log.pruned:,} of them pruned: their hashes are left, and lead to the checkpoint"
-    if told := _describe_disclosures(log.disclosed):
-        yield f"disclosures: {told}"
-    for gap in log.gaps:
-        yield f"gap: {gap.old_log} after its first {gap.good_entries:,} entries: {gap.why}"
-    if log.gap_count > len(log.gaps):
-        yield f"and {log.gap_count - len(log.gaps):,} more gaps"
-    for line in log.not_checked:
-        yield f"not checked: {line}"
-
-
-def _describe_disclosures(found: Disclosed) -> str:
-    counts = {
-        "fit their entries": found.fit,
-        "encrypted, not opened": found.encrypted,
-        "erased or lost": found.absent,
-        "of entries that are not here": found.strange,
-    }
-    return ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
-
-
-# -- show
 
 
 def show(

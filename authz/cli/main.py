@@ -24,6 +24,7 @@ from authz.cli import (
     tail,
     token,
     up,
+    verify,
 )
 
 app = typer.Typer(
@@ -34,7 +35,7 @@ app = typer.Typer(
 app.command()(serve.serve)
 app.command()(serve.follow)
 app.command()(status.status)
-app.command()(ledger.verify)
+app.command()(verify.verify)
 app.command()(ledger.show)
 app.command()(disclosures.disclose)
 app.command()(disclosures.erase)

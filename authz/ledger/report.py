@@ -115,6 +115,19 @@ class LogReport(Struct, frozen=True):
         return max((anchor.size for anchor in self.anchors), default=0)
 
 
+class Repeated(Struct, frozen=True):
+    """Level 4: of all `decisions`, those that came out the `same` when their facts were put to the version
+    that decided, and those that could not be put to it, by why. `faults` came out otherwise, or their
+    version was replaced; `first` of them in the order of entries.
+    """
+
+    decisions: int
+    same: int
+    not_replayable: dict[str, int]
+    faults: int
+    first: Fault | None = None
+
+
 class Report(Struct, frozen=True):
     """All logs below a path. `first_fault` is the first of them in the order of `logs`."""
 
@@ -124,6 +137,7 @@ class Report(Struct, frozen=True):
     logs: tuple[LogReport, ...]
     not_checked: tuple[str, ...]
     exposure: str = EXPOSURE
+    repeated: Repeated | None = None
 
 
 def exposure(logs: Iterable[LogReport], now: float) -> str:

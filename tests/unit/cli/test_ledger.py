@@ -14,13 +14,13 @@ import typer
 from click.testing import Result
 from typer.testing import CliRunner
 
-from authz.cli import ledger
+from authz.cli import ledger, verify
 from authz.ledger import trust
 from tests import ledgers
 from tests.certifying import Root
 
 app = typer.Typer(pretty_exceptions_enable=False)
-app.command()(ledger.verify)
+app.command()(verify.verify)
 app.command()(ledger.show)
 LOG = f"{ledgers.WORKER}/{ledgers.EPOCH}"
 
