@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import typer
 
-from authz.cli.policy import candidate, facts, lint, matrix, opa, schema, shadow, versions
+from authz.cli.policy import candidate, facts, fixture, lint, matrix, opa, schema, shadow, versions
 
 app = typer.Typer(no_args_is_help=True, help="Policy versions: build, activate, show what they read.")
 app.command()(versions.build)
@@ -18,6 +18,7 @@ app.command()(versions.activate)
 app.command("opa-config")(opa.opa_config)
 app.command()(candidate.candidate)
 app.command()(facts.facts)
+app.command()(fixture.fixture)
 app.command()(lint.lint)
 app.command()(matrix.matrix)
 app.command()(schema.schema)
