@@ -20,6 +20,7 @@ from authz.config_checkpoints import Store
 from authz.config_compat import Plugin
 from authz.config_evidence import Disclosures, Redaction
 from authz.config_exporters import Exporters
+from authz.config_publish import BundleS3, Publishing
 from authz.config_retention import Retention
 from authz.config_root import Root
 from authz.config_section import Section as _Section
@@ -452,7 +453,10 @@ class Follower(_Section):
     bundles: HostPort = Field(
         default="127.0.0.1:8282", description="HOST:PORT that serves policy bundles to OPA."
     )
-    bundle_directory: Path = Field(default=Path("bundles"), description="Published versions.")
+    bundle_directory: Path = Field(
+        default=Path("bundles"), description="Published versions, unless `bundle_s3.url` is set."
+    )
+    bundle_s3: BundleS3 = BundleS3()
     metrics: HostPortOrNone = Field(
         default="127.0.0.1:9465", description="HOST:PORT of the follower's /metrics; empty turns it off."
     )
@@ -479,6 +483,7 @@ class Settings(_Section):
     identity: Identity = Identity()
     policy: Policy = Policy()
     shadow: ShadowSettings = ShadowSettings()
+    publishing: Publishing = Publishing()
     ledger: Ledger = Ledger()
     outcomes: Outcomes = Outcomes()
     redaction: Redaction = Redaction()

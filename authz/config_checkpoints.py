@@ -31,7 +31,16 @@ def _check(text: str) -> str:
         _check_postgresql(text)
     elif url.scheme != S3:
         raise ValueError("not a file, postgresql:// or s3://")
-    elif not _BUCKET.fullmatch(url.netloc) or not _PREFIX.fullmatch(url.path) or url.query or url.fragment:
+    else:
+        s3_url(text)
+    return text
+
+
+def s3_url(text: str) -> str:
+    """Raises ValueError unless it names a bucket and perhaps a prefix."""
+    url = urlsplit(text)
+    sound = _BUCKET.fullmatch(url.netloc) and _PREFIX.fullmatch(url.path)
+    if url.scheme != S3 or not sound or url.query or url.fragment:
         raise ValueError("not s3://BUCKET/PREFIX")
     return text
 

@@ -59,3 +59,7 @@ class CursorUnusable(AegisError):
 
 class PolicyRejected(AegisError):
     """A policy cannot be made into a version: the text names the file and the rule it breaks."""
+
+
+class StoreUnavailable(AegisError):
+    """The store of policy versions did not do its work: the text names the object and why."""

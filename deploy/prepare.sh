@@ -17,8 +17,8 @@ if [ ! -e "$state/trust.json" ]; then
     mv "$state/.trust.json" "$state/trust.json"
 fi
 
-aegis policy build /etc/aegis/rego --version "$POLICY_VERSION" --state "$policy"
-aegis policy activate "$POLICY_VERSION" --state "$policy"
+aegis policy publish /etc/aegis/rego --version "$POLICY_VERSION" --why deployment --state "$policy"
+aegis policy activate "$POLICY_VERSION" --why deployment --state "$policy"
 aegis policy opa-config "$BUNDLES_URL" --state "$policy" >"$prepared/.opa.json"
 mv "$prepared/.opa.json" "$prepared/opa.json"
 

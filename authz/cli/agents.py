@@ -19,10 +19,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from authz.cli.ledger import ConfigFile, Json, State, explained
+from authz.cli.policy.common import active_bundle
 from authz.config import Settings
 from authz.config_file import load
-from authz.errors import PolicyRejected
-from authz.followers import bundles
 from authz.ledger import agents as recorded
 from authz.ledger.agents import Seen
 from authz.ledger.report import plain
@@ -122,8 +121,6 @@ def _lines(lines: list[str]) -> str:
 
 def _known(source: Path | None, settings: Settings) -> dict[str, Known]:
     if source is None:
-        published = settings.path(settings.follower.bundle_directory)
-        source = bundles.active(published)
-        if source is None:
-            raise PolicyRejected(f"{published}: no version is active; name a directory or a bundle")
+        with active_bundle(settings) as bundle:
+            return inventory.of_bundle(bundle)
     return inventory.of_source(source) if source.is_dir() else inventory.of_bundle(source)

@@ -2,7 +2,7 @@
 
     the pointer's version  != what OPA has active  ->  why, by OPA's status  ->  outbox: policy, action `fail`
 
-In: the bundle directory, OPA's socket, the outbox. Out: one event for each activation that fails and each
+In: the last activation, OPA's socket, the outbox. Out: one event for each activation that fails and each
 reason, gauges. Runs in the follower where it can reach an OPA; while OPA has what it should, that costs OPA
 one cheap question a second.
 """
@@ -13,19 +13,18 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, Final
 
 import structlog
 
 from authz.config import Settings
 from authz.errors import Denied, EvidenceUnavailable
-from authz.followers import bundles
 from authz.ledger.outbox import Outbox
 from authz.policy.activation import ASK_TIMEOUT_S, NOT_DOWNLOADED, STATUS, Failure, read_failure
 from authz.policy.engine_opa import OpaEngine
 from authz.policy.manifest import split_revision
 from authz.policy.stage import BUNDLES
+from authz.policy.versions import Activation
 from authz.telemetry.metrics import Gauge
 
 log = structlog.get_logger(__name__)
@@ -40,13 +39,13 @@ class ActivationNotes:
     def __init__(
         self,
         engine: OpaEngine,
-        directory: Path,
+        last: Callable[[], Activation | None],
         outbox: Outbox,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.failure: Failure | None = None
         self.noted = 0
-        self._engine, self._directory, self._outbox = engine, directory, outbox
+        self._engine, self._last, self._outbox = engine, last, outbox
         self._monotonic = monotonic
         self._named = self._active = self._noted = ""
         self._since = monotonic()  # the last moment at which OPA had what is named
@@ -67,8 +66,8 @@ class ActivationNotes:
 
     async def look(self) -> None:
         """Once. Neither an OPA that is away nor an outbox that is not well ends it."""
-        named = bundles.active(self._directory)
-        self._named = bundles.revision_of(named) if named else ""
+        named = self._last()
+        self._named = named.revision if named else ""
         try:
             self._active = _revision(await self._engine.get(BUNDLES, ASK_TIMEOUT_S))
             if self._named == self._active:
@@ -77,14 +76,14 @@ class ActivationNotes:
             self.failure = read_failure(await self._engine.get(STATUS, ASK_TIMEOUT_S))
         except Denied:
             return
-        if self.failure and self.failure.code != NOT_DOWNLOADED and self._named:
+        if self.failure and self.failure.code != NOT_DOWNLOADED and named:
             try:
-                await asyncio.to_thread(self._note, self.failure)
+                await asyncio.to_thread(self._note, self.failure, named)
             except (EvidenceUnavailable, OSError) as error:  # tried again at the next look
                 log.error("policy_failure_not_noted", error=str(error))  # noqa: TRY400 - where is in the text
 
-    def _note(self, failure: Failure) -> None:
-        version, digest = split_revision(self._named) or ("none", "none")
+    def _note(self, failure: Failure, named: Activation) -> None:
+        version, digest = split_revision(named.revision) or ("none", "none")
         said: dict[str, Any] = {
             "action": "fail",
             "policy_version": version,
@@ -96,14 +95,13 @@ class ActivationNotes:
         if halves := split_revision(self._active):
             said |= {"active_version": halves[0], "active_digest": halves[1]}
         # The same version activated again may fail again, and is then noted again.
-        activation = (self._directory / bundles.POINTER).stat().st_mtime_ns
-        key = f"policy fail {self._named} {activation} {failure.code}"
+        key = f"policy fail {named.revision} {named.number} {failure.code}"
         if key == self._noted:
             return
         self._outbox.put("policy", said, once=key)
         self._noted = key
         self.noted += 1
-        log.error("policy_not_activated", revision=self._named, code=failure.code, detail=failure.detail)
+        log.error("policy_not_activated", revision=named.revision, code=failure.code, detail=failure.detail)
 
     def gauges(self) -> Iterator[Gauge]:
         yield (
@@ -124,8 +122,9 @@ def _revision(loaded: Any) -> str:
         return ""
 
 
-def activation_notes(settings: Settings, outbox: Outbox) -> ActivationNotes:
+def activation_notes(
+    settings: Settings, last: Callable[[], Activation | None], outbox: Outbox
+) -> ActivationNotes:
     """As the settings want it; not running. `outbox` is its own: a connection is one thread's."""
     engine = OpaEngine(settings.path(settings.policy.opa_socket), "none", connections=1)
-    directory = settings.path(settings.follower.bundle_directory)
-    return ActivationNotes(engine, directory, outbox)
+    return ActivationNotes(engine, last, outbox)

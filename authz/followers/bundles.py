@@ -1,121 +1,134 @@
 """Serves the active policy version to a stock OPA, and says how that OPA is started.
 
-In: a bundle directory with published versions (`policy/version.py`) and a pointer file `active`, one line
-with the file name of the version to serve. Out: OPA's bundle protocol with ETag and long polling
-(https://www.openpolicyagent.org/docs/management-bundles). The follower mounts `bundle_app` on loopback. It
-never changes a published file; OPA itself refuses what is not signed, since any local process could take
-the port.
+In: Versions (`policy/versions.py`), in a directory or a bucket. Out: OPA's bundle protocol with ETag and long
+polling (https://www.openpolicyagent.org/docs/management-bundles). The follower mounts `bundle_app` on
+loopback. A store that is away changes nothing: what was served is served. OPA itself refuses what is not
+signed, since any local process could take the port.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+import structlog
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from authz.errors import PolicyRejected
+from authz.config import Settings
+from authz.errors import AegisError
 from authz.policy.activation import REPORTING
-from authz.policy.manifest import split_revision
-from authz.policy.version import ALGORITHM, KEY_ID, SUFFIX, sync_directory
+from authz.policy.making import ALGORITHM, KEY_ID
+from authz.policy.store import DirectoryStore
+from authz.policy.store_s3 import S3Store
+from authz.policy.versions import Activation, Versions
+
+log = structlog.get_logger(__name__)
 
 RESOURCE: Final = "bundles/aegis"
 # OPA polls long only where the server answers with this type.
 CONTENT_TYPE: Final = "application/vnd.openpolicyagent.bundles"
-POINTER: Final = "active"
 LONGEST_WAIT_S: Final = 60
 LOOK_EVERY_S: Final = 0.05
 MAX_FILE: Final = 64 << 20  # bytes that one file of a bundle may unpack to; OPA's own bound is 1 GiB
 _WAIT: Final = re.compile(r"(?:^|;)\s*wait=(\d{1,4})\s*(?:;|$)")
 
 
-def activate(directory: Path, version: str) -> str:
-    """Make the published `version` (its name, or a whole revision) the one that is served; its revision.
+def versions_of(settings: Settings) -> Versions:
+    """Where the settings say that versions are. Raises ConfigError for credentials that cannot be used."""
+    s3 = settings.follower.bundle_s3
+    if s3.url:
+        return Versions(S3Store(s3, settings.state))
+    return Versions(DirectoryStore(settings.path(settings.follower.bundle_directory)))
 
-    Raises PolicyRejected if no such version is published.
+
+class Served:
+    """The version that is served now; `look` finds out whether another one is to be.
+
+    `tell` is called with each activation before it is served, and may be called with one again. One that
+    cannot be told is not served.
     """
-    revision = published(directory, version)
-    beside = directory / f".{POINTER}.{os.getpid()}"
-    with beside.open("w") as file:
-        file.write(f"{revision}{SUFFIX}\n")
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(directory / POINTER)
-    sync_directory(directory)  # or an older version could be active after a loss of power
-    return revision
+
+    def __init__(self, versions: Versions, tell: Callable[[Activation], None] | None = None) -> None:
+        self._versions, self._tell = versions, tell
+        self._turn = asyncio.Lock()
+        self._looked = float("-inf")
+        self.last: Activation | None = None
+        self.current, self.fault = ("", b""), ""  # revision and bundle: a thread replaces both at once
+
+    async def look(self) -> None:
+        """At most as often as the store may be asked."""
+        async with self._turn:
+            now = asyncio.get_running_loop().time()
+            if now - self._looked < self._versions.store.look_every_s:
+                return
+            try:
+                await asyncio.to_thread(self._take)
+            except AegisError as error:
+                if self.fault != str(error):
+                    log.error("policy_not_served", error=str(error))  # noqa: TRY400 - where is in the text
+                self.fault = str(error)
+            else:
+                self.fault = ""
+            self._looked = asyncio.get_running_loop().time()
+
+    def _take(self) -> None:
+        """Every activation since the last look; only the last one's bundle is read."""
+        found = self._next()
+        while found is not None:
+            if self._tell:
+                self._tell(found)
+            following = self._versions.after(found.number)
+            if following is None and found.revision != self.current[0]:
+                self.current = (found.revision, self._versions.bundle(found.revision))
+            self.last, found = found, following
+
+    def _next(self) -> Activation | None:
+        return self._versions.after(self.last.number) if self.last else self._versions.active()
 
 
-def published(directory: Path, version: str) -> str:
-    """The revision of the published `version` (its name, or a whole revision). Raises PolicyRejected."""
-    found = [file for file in directory.glob(f"*{SUFFIX}") if version in _names(file)]
-    if len(found) != 1:
-        raise PolicyRejected(f"{version} is not published in {directory}")
-    return revision_of(found[0])
-
-
-def active(directory: Path) -> Path | None:
-    """The file of the active version, None before the first activation."""
-    try:
-        name = (directory / POINTER).read_text().strip()
-    except FileNotFoundError:
-        return None
-    file = directory / name
-    return file if "/" not in name and split_revision(revision_of(file)) and file.is_file() else None
-
-
-def bundle_app(directory: Path, stopping: Callable[[], bool] = lambda: False) -> Starlette:
+def bundle_app(served: Served, stopping: Callable[[], bool] = lambda: False) -> Starlette:
     """The application; `stopping` ends waiting polls when the server wants to stop."""
 
     async def bundle(request: Request) -> Response:
         known = request.headers.get("if-none-match", "")
         prefer = _WAIT.search(request.headers.get("prefer", ""))
         wait = min(int(prefer[1]), LONGEST_WAIT_S) if prefer else 0
-        file = await _newer(directory, known, wait, request, stopping)
-        if file is None:
+        await _newer(served, known, wait, request, stopping)
+        revision, data = served.current
+        if not revision:
+            if served.fault:
+                return PlainTextResponse("the versions cannot be read\n", status_code=503)
             return PlainTextResponse("no version is active\n", status_code=404)
-        headers = {"ETag": _etag(file), "Content-Type": CONTENT_TYPE}
+        headers = {"ETag": _etag(revision), "Content-Type": CONTENT_TYPE}
         if headers["ETag"] == known:
             return Response(status_code=304, headers=headers)
-        return Response(await asyncio.to_thread(file.read_bytes), headers=headers)
+        return Response(data, headers=headers)
 
     return Starlette(routes=[Route(f"/{RESOURCE}", bundle, methods=["GET"])])
 
 
 async def _newer(
-    directory: Path, known: str, wait_s: float, request: Request, stopping: Callable[[], bool]
-) -> Path | None:
-    """The active version, at once if it is not the `known` one, else when it changes or the wait ends."""
+    served: Served, known: str, wait_s: float, request: Request, stopping: Callable[[], bool]
+) -> None:
+    """Back at once if the active version is not the `known` one, else when it changes or the wait ends."""
     until = asyncio.get_running_loop().time() + wait_s
     while True:
-        file = active(directory)
-        current = file is not None and _etag(file) == known
-        if not current or stopping() or asyncio.get_running_loop().time() >= until:
-            return file
-        if await request.is_disconnected():
-            return file
+        await served.look()
+        if _etag(served.current[0]) != known or stopping():
+            return
+        if asyncio.get_running_loop().time() >= until or await request.is_disconnected():
+            return
         await asyncio.sleep(LOOK_EVERY_S)
 
 
-def revision_of(file: Path) -> str:
-    """What a published version's file is called after."""
-    return file.name.removesuffix(SUFFIX)
-
-
-def _names(file: Path) -> tuple[str, ...]:
-    """What the version in `file` may be called: its revision, or the part before the `+`."""
-    halves = split_revision(revision_of(file))
-    return (revision_of(file), halves[0]) if halves else ()
-
-
-def _etag(file: Path) -> str:
-    return f'"{revision_of(file)}"'
+def _etag(revision: str) -> str:
+    return f'"{revision}"'
 
 
 def opa_config(

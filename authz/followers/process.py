@@ -26,11 +26,12 @@ from authz.config import Settings, split_host_port
 from authz.errors import ConfigError, EvidenceUnavailable, IntegrityViolation
 from authz.followers.activation import ActivationNotes, activation_notes
 from authz.followers.bell import Bell
-from authz.followers.bundles import bundle_app
+from authz.followers.bundles import Served, bundle_app, versions_of
 from authz.followers.control import ControlLog, opener
 from authz.followers.heads import Heads
 from authz.followers.outlets import Outlets
 from authz.followers.own_keys import OwnKeys
+from authz.followers.releases import teller
 from authz.followers.renewal import Renewal
 from authz.followers.retention.setup import pruning
 from authz.followers.retention.task import RetentionTask
@@ -61,7 +62,7 @@ async def follow(settings: Settings, *, accept_damage: bool = False) -> int:
         listener = stack.enter_context(_listening(settings.follower.bundles))
         sealer, heads = _sealer(settings, keys, stack)
         outbox = stack.enter_context(Outbox(settings.outbox))
-        bell = Bell()
+        bell, served = Bell(), _served(settings)
         parts = _Parts(
             Sealing(sealer, settings.follower.checkpoint_s, bell),
             ControlLog(
@@ -73,9 +74,10 @@ async def follow(settings: Settings, *, accept_damage: bool = False) -> int:
             ),
             Outlets(settings, keys, bell),
             bell,
+            served,
             Renewal(settings, keys.records) if settings.root.module else None,
             _retention(settings, stack),
-            activation_notes(settings, stack.enter_context(Outbox(settings.outbox))),
+            activation_notes(settings, lambda: served.last, stack.enter_context(Outbox(settings.outbox))),
         )
         stack.callback(parts.outlets.close)
         if status := _status(settings, parts):
@@ -92,18 +94,24 @@ class _Parts(Struct, frozen=True):
     control: ControlLog
     outlets: Outlets
     bell: Bell
+    served: Served
     renewal: Renewal | None
     retention: RetentionTask | None
     activation: ActivationNotes
 
     def faults(self) -> list[str]:
-        return [part.fault for part in (self.sealing, self.control) if part.fault]
+        return [part.fault for part in (self.sealing, self.control, self.served) if part.fault]
 
     def gauges(self) -> Iterator[Gauge]:
         renewal = self.renewal.gauges() if self.renewal else ()
         kept = self.retention.gauges() if self.retention else ()
         always = (self.sealing, self.control, self.outlets, self.activation)
         return chain(*(part.gauges() for part in always), renewal, kept)
+
+
+def _served(settings: Settings) -> Served:
+    versions = versions_of(settings)
+    return Served(versions, teller(versions, settings.outbox))
 
 
 def _retention(settings: Settings, stack: ExitStack) -> RetentionTask | None:
@@ -196,7 +204,7 @@ async def _run(settings: Settings, parts: _Parts, listener: socket.socket) -> No
     so that its end is sealed, and the outlets last.
     """
     stop, written = asyncio.Event(), asyncio.Event()
-    app = bundle_app(settings.path(settings.follower.bundle_directory), stop.is_set)
+    app = bundle_app(parts.served, stop.is_set)
     server = _BundleServer(
         uvicorn.Config(
             app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=POLL_END_S

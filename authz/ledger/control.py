@@ -49,12 +49,18 @@ class Form(Struct, frozen=True):
 
 
 FORMS: Final[Mapping[str, Form]] = {
-    # A policy version was made, or became the one that OPA is given, or could not be taken by OPA: `active_`
-    # is what stays in force then.
+    # A policy version was made, or became the one that OPA is given (again: `rollback`), or could not be
+    # taken by OPA: `active_` is what stays in force then. `diff_sha256`, `changelog_sha256`: of what
+    # `aegis policy diff` and the changelog say of it.
     "policy": Form(
         {"policy_version": "name", "policy_digest": "hash", **_WHO},
         {
-            "publish": {"key_id": "name", "diff_sha256?": "hash", "changelog_sha256?": "hash"},
+            "publish": {
+                "key_id": "name",
+                "author?": "name",
+                "diff_sha256?": "hash",
+                "changelog_sha256?": "hash",
+            },
             "activate": {"previous_version?": "name", "previous_digest?": "hash"},
             "fail": {
                 "code": "name",
@@ -62,6 +68,7 @@ FORMS: Final[Mapping[str, Form]] = {
                 "active_version?": "name",
                 "active_digest?": "hash",
             },
+            "rollback": {"previous_version": "name", "previous_digest": "hash"},
         },
     ),
     # `action_digest`: SHA-256 of the canonical action that is asked for (DESIGN section 5).

@@ -1,6 +1,6 @@
 """What an entry point of a built bundle reads: `opa deps` and `opa inspect`, read with suspicion.
 
-In: a built bundle without its tests. Out: `manifest.Analysis`. Called by `version.py`. It must never name
+In: a built bundle without its tests. Out: `manifest.Analysis`. Called by `making.py`. It must never name
 less than policy reads: a field left out is undefined, and a negation over it may allow. Nor may it miss a
 built-in whose answer changes: its verdict would be kept.
 """
@@ -75,9 +75,8 @@ def _mention(name: str) -> re.Pattern[str]:
 
 
 def _entry_point(bundle: Path, name: str, prints: bool, opa: OpaTool) -> EntryPoint:
-    terms = ("data", *filter(None, name.split("/")))
-    reference = _reference(terms)
-    found = opa.json(["deps", "-f", "json", "-b", bundle.name, reference], bundle.parent)
+    terms, reference = _named(name)
+    found = _deps(bundle, reference, opa)
     # opa deps exits 0 on a misspelt name, calls it a base document and then names nothing.
     rules = [_strings(path) for path in found.get("virtual", [])]
     wide = name.startswith("/") and (
@@ -85,12 +84,36 @@ def _entry_point(bundle: Path, name: str, prints: bool, opa: OpaTool) -> EntryPo
     )
     if terms not in rules and not wide:
         raise PolicyRejected(f"{name}: no rule of the bundle defines this entry point")
-    base = [_strings(path) for path in found.get("base", [])]
+    base = _base(found)
     return EntryPoint(
         facts=minimal(path[1:] for path in base if path[0] == "input"),
         # With `data` itself read by an unknown name opa deps cannot say which rules that reaches.
         prune=("data",) not in base and not prints,
     )
+
+
+def dependencies(bundle: Path, name: str, opa: OpaTool) -> tuple[Fact, ...]:
+    """What an entry point that there is reads of `data`, rules apart, as paths from `data` on. Raises
+    PolicyRejected for what lies below `data.system`: OPA keeps that, and no version has it.
+    """
+    found = minimal(path for path in _base(_deps(bundle, _named(name)[1], opa)) if path[0] == "data")
+    if any(path[1:2] == ("system",) for path in found):
+        raise PolicyRejected(f"{name}: reads data.system, which is no part of a version")
+    return found
+
+
+def _named(name: str) -> tuple[Fact, str]:
+    """An entry point's terms, and how OPA is asked for it."""
+    terms = ("data", *filter(None, name.split("/")))
+    return terms, _reference(terms)
+
+
+def _deps(bundle: Path, reference: str, opa: OpaTool) -> Any:
+    return opa.json(["deps", "-f", "json", "-b", bundle.name, reference], bundle.parent)
+
+
+def _base(found: Any) -> list[Fact]:
+    return [_strings(path) for path in found.get("base", [])]
 
 
 def _reference(terms: Fact) -> str:

@@ -25,12 +25,14 @@ def refuse_duplicates(source: Path) -> None:
     for file in sorted(path for path in source.rglob("data.*") if path.name in DATA and path.is_file()):
         try:
             root = _compose(file.read_text(encoding="utf-8"), file.suffix)
+            _look(root, (), file, set())
+        except RecursionError:
+            raise PolicyRejected(f"{file}: nested too deep to be read") from None
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             mark = getattr(error, "problem_mark", None)
             line = f":{mark.line + 1}" if mark else ""
             what = getattr(error, "problem", None) or "not UTF-8"
             raise PolicyRejected(f"{file}{line}: not one document of data: {what}") from None
-        _look(root, (), file, set())
 
 
 def _compose(text: str, suffix: str) -> yaml.Node | None:

@@ -9,7 +9,11 @@ worker reads it there (`active.py`). Both halves of the format are here so that 
                                                                 "prune": true}},
                             "nondeterministic": ["time.now_ns"],
                             "identities": {"spiffe://aegis.test/billing": "billing-agent"},
-                            "shadow": {"rules": ["agent-limits"]}}}}
+                            "shadow": {"rules": ["agent-limits"]}},
+                  "release": {"author": "ana", "why": "ticket 4711", "published": "...Z", ...}}}
+
+The content digest covers all of it but `revision` and `release`, which say by whom, when and why the same
+content was published; OPA's signature covers them, too. The worker reads `aegis` alone.
 
 A fact is a path below `input` as an array of string terms; `[]` is the whole document. The worker believes
 this only from a bundle that owns every path, since nobody can then have written it over OPA's API.
@@ -27,6 +31,7 @@ from authz.values import ShadowScope
 
 FORMAT: Final = 1
 MEMBER: Final = "aegis"
+RELEASE: Final = "release"
 _REVISION: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,63})\+([0-9a-f]{64})")
 
 Path = tuple[str, ...]
@@ -53,6 +58,34 @@ class Analysis(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     def as_metadata(self) -> dict[str, Any]:
         """The `metadata` member of a manifest."""
         return {MEMBER: msgspec.to_builtins(self)}
+
+
+class Changes(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What differs from the version before, cut to a bounded size; `sha256` is of the whole difference."""
+
+    files: tuple[str, ...] = ()
+    rules: tuple[str, ...] = ()
+    data: tuple[str, ...] = ()
+    left_out: int = 0
+    sha256: str = ""
+
+
+class Release(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How a version came to be published. `published`: RFC 3339 in UTC. `dependencies`: what of `data` each
+    entry point reads, as dotted paths. `coverage`: percent of the lines that its tests run, "" if nobody
+    asked. `previous`: the revision that was published before; `changes` are against it. `commit`: of the git
+    work tree that the source lay in, unchanged.
+    """
+
+    published: str
+    author: str
+    opa: str
+    why: str = ""
+    dependencies: dict[str, tuple[str, ...]] = {}
+    coverage: str = ""
+    commit: str = ""
+    previous: str = ""
+    changes: Changes = Changes()
 
 
 class Manifest(Struct, frozen=True):
@@ -96,3 +129,11 @@ def read_manifest(manifest: Any) -> Manifest | None:
     if analysis.format != FORMAT:
         return None
     return Manifest(manifest["revision"], *halves, analysis)
+
+
+def read_release(manifest: Any) -> Release:
+    """Raises ValueError for a manifest that does not say how it came to be published."""
+    try:
+        return msgspec.convert(manifest["metadata"][RELEASE], Release)
+    except (KeyError, TypeError, msgspec.ValidationError) as error:
+        raise ValueError(f"no release in the manifest: {error}") from None

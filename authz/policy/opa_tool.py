@@ -41,3 +41,8 @@ class OpaTool:
     def json(self, arguments: Sequence[str], directory: Path) -> Any:
         """The same, as the JSON it printed."""
         return orjson.loads(self.run(arguments, directory))
+
+    def version(self) -> str:
+        """E.g. `1.22.0`."""
+        words = self.run(["version"], Path()).decode().split()
+        return words[words.index("Version:") + 1] if "Version:" in words[:-1] else "unknown"

@@ -32,8 +32,8 @@ from authz import programs
 from authz.errors import Denied, PolicyRejected
 from authz.policy.analysis import TIME_DEPENDENT
 from authz.policy.engine_opa import OpaEngine
+from authz.policy.making import DEFAULT_ENTRY_POINTS
 from authz.policy.opa_tool import OpaTool
-from authz.policy.version import DEFAULT_ENTRY_POINTS
 from authz.replay.version import GivenUp, NotJudged, NotRepeatable, Version
 from authz.values import MISSING, Reason
 

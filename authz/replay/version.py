@@ -18,9 +18,10 @@ from msgspec import Struct
 from authz.errors import AegisError, PolicyRejected
 from authz.policy.analysis import analyse
 from authz.policy.identities import identities_of
+from authz.policy.making import DEFAULT_ENTRY_POINTS, build_plain, contents_of, digest_of
 from authz.policy.manifest import Analysis, read_manifest
 from authz.policy.opa_tool import OpaTool
-from authz.policy.version import DEFAULT_ENTRY_POINTS, SUFFIX, build_plain, contents_of, digest_of
+from authz.policy.versions import SUFFIX
 
 
 class NotJudged(AegisError):

@@ -18,10 +18,11 @@ import yaml
 from authz import programs, who
 from authz.config import Settings
 from authz.config_file import load
-from authz.followers.bundles import opa_command, opa_config
+from authz.followers.bundles import opa_command, opa_config, versions_of
 from authz.followers.releases import Releases
 from authz.ledger import keys, trust
 from authz.policy.signing import public_key
+from authz.policy.versions import Versions
 from authz.up import gateway
 from authz.up.issuer import SampleIssuer
 from authz.up.places import LOOPBACK, Places, Ports
@@ -63,7 +64,7 @@ class Deployment:
         self._pin()
         (state / "keys").chmod(0o700)
         issuer = SampleIssuer(state / "keys/issuer", settings.path(settings.identity.jwks), settings.identity)
-        releases = Releases(self.bundles, settings.outbox, who.runs_this(), "aegis up")
+        releases = Releases(self.versions, settings.outbox, who.runs_this(), "aegis up")
         return issuer, publish(policy, releases, self._policy_key, opa=str(program("opa")))
 
     def start_follower(self) -> None:
@@ -124,9 +125,9 @@ class Deployment:
         return self.settings.state / "trust.json"
 
     @property
-    def bundles(self) -> Path:
-        """Where the policy versions are."""
-        return self.settings.path(self.settings.follower.bundle_directory)
+    def versions(self) -> Versions:
+        """The published policy versions."""
+        return versions_of(self.settings)
 
     @property
     def _policy_key(self) -> Path:

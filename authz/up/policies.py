@@ -8,16 +8,16 @@ built and activated stays active, whatever is in the source: it is theirs to rep
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from authz.followers.bundles import active
 from authz.followers.releases import Releases
+from authz.policy.making import make, renamed
+from authz.policy.opa_tool import OpaTool
 from authz.policy.signing import ensure_signing_key
-from authz.policy.version import SUFFIX, build_bundle
+from authz.policy.versions import Versions
 
 VERSION: Final = "v1.3.2"
 _OURS: Final = re.compile(rf"{re.escape(VERSION)}(-[0-9]+)?")
@@ -32,41 +32,35 @@ class Published(NamedTuple):
 
 
 def publish(source: Path, releases: Releases, signing_key: Path, *, opa: str) -> Published:
-    """Publish `source` and make it the active version, or leave the one that is active.
+    """Publish `source` and make it the active version, or leave the one that is active. Its form and what its
+    tests run are no matter here: whoever tries a policy out has only begun.
 
-    Raises PolicyRejected as `build_bundle` does, EvidenceUnavailable.
+    Raises PolicyRejected as `make` does, KeyUnusable, StoreUnavailable, EvidenceUnavailable.
     """
-    bundles = releases.directory
     ensure_signing_key(signing_key)
-    with tempfile.TemporaryDirectory(prefix="aegis-policy-") as scratch:
-        made = build_bundle(source, Path(scratch), version=VERSION, signing_key=signing_key, opa=opa)
-    current = active(bundles)
+    tool = OpaTool(opa)
+    made = make(source, version=VERSION, tool=tool)
+    current = releases.versions.active()
     if current is not None:
-        revision = current.name.removesuffix(SUFFIX)
-        version, _, digest = revision.partition("+")
+        version, _, digest = current.revision.partition("+")
         if digest == made.digest or not _OURS.fullmatch(version):
-            return Published(revision, digest != made.digest)
-    digests = _published(bundles)
+            return Published(current.revision, digest != made.digest)
+    digests = {entry.version: entry.digest for entry in releases.versions.entries()}
     known = sorted(name for name, digest in digests.items() if digest == made.digest)
     if known:
-        return Published(releases.activate(known[0]), False)
+        return Published(releases.activate(known[0]).revision, False)
     name = next(name for name in _names() if name not in digests)
-    releases.publish(source, version=name, signing_key=signing_key, opa=opa)
-    return Published(releases.activate(name), False)
+    releases.publish(renamed(made, name), signing_key=signing_key, tool=tool)
+    return Published(releases.activate(name).revision, False)
 
 
-def next_name(bundles: Path) -> str:
+def next_name(versions: Versions) -> str:
     """A name for somebody's next version that is above every published one."""
-    found = [_NUMBERS.fullmatch(name) for name in [VERSION, *_published(bundles)]]
+    names = [VERSION, *(entry.version for entry in versions.entries())]
+    found = [_NUMBERS.fullmatch(name) for name in names]
     major, minor = max((int(numbers[1]), int(numbers[2])) for numbers in found if numbers)
     return f"v{major}.{minor + 1}.0"
 
 
 def _names() -> Iterator[str]:
     return (VERSION if number == 1 else f"{VERSION}-{number}" for number in count(1))
-
-
-def _published(bundles: Path) -> dict[str, str]:
-    """Version name -> content digest."""
-    revisions = [file.name.removesuffix(SUFFIX).partition("+") for file in bundles.glob(f"*{SUFFIX}")]
-    return {name: digest for name, _, digest in revisions}

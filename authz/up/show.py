@@ -109,7 +109,8 @@ def policy(published: Published, source: Path, deployment: Deployment) -> str:
 
 def _build(source: Path, deployment: Deployment) -> str:
     aegis, state = short(Path(sys.executable).with_name("aegis")), short(deployment.settings.state)
-    return f"{aegis} policy build {short(source)} --version {next_name(deployment.bundles)} --state {state}"
+    name = next_name(deployment.versions)
+    return f'{aegis} policy publish {short(source)} --version {name} --why "..." --state {state}'
 
 
 def processes(running: Processes) -> str:
@@ -138,7 +139,7 @@ Read and verify what was recorded:
 Change the policy while it runs:
 
   {_build(policy, deployment)}
-  {aegis} policy activate {next_name(deployment.bundles)} --state {here["state"]}
+  {aegis} policy activate {next_name(deployment.versions)} --state {here["state"]}
 
 Ctrl-C ends everything."""
     )

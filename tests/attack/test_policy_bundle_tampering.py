@@ -13,18 +13,23 @@ from pathlib import Path
 
 import pytest
 
-from authz.errors import Denied
-from authz.followers.bundles import POINTER, activate, active, opa_config
+from authz.errors import Denied, StoreUnavailable
+from authz.followers.bundles import opa_config
+from authz.policy.making import KEY_ID
 from authz.policy.signing import ensure_signing_key, public_key
-from authz.policy.version import KEY_ID, SUFFIX, build_bundle
+from authz.policy.store import DirectoryStore
+from authz.policy.version import build_bundle
+from authz.policy.versions import SUFFIX, Versions
 from authz.testing import a_request
 from authz.values import Reason
 from tests.policy.opa import (
     ALLOW,
     DENY,
     OpaProcess,
+    activate,
     bundle_server,
     decide,
+    listed,
     opa_pulling,
     signing_key,
     started,
@@ -33,6 +38,7 @@ from tests.policy.opa import (
     write,
 )
 
+REVISION = f"v1+{'0' * 64}"
 ALLOW_ALL = {"aegis/decision.rego": f"package aegis\n\ndecision := {ALLOW}"}
 
 
@@ -134,14 +140,15 @@ async def is_active(process: OpaProcess, revision: str) -> bool:
     return bool(await process.revision() == revision)
 
 
-def test_a_pointer_out_of_the_directory_is_not_followed(tmp_path: Path) -> None:
-
+def test_an_activation_that_points_out_of_the_directory_is_not_followed(tmp_path: Path) -> None:
     directory = tmp_path / "bundles"
-    directory.mkdir()
-    name = f"v1+{'0' * 64}{SUFFIX}"
-    (tmp_path / name).write_bytes(b"x")
-    (directory / POINTER).write_text(f"../{name}\n")
-    assert active(directory) is None
+    listed(directory, REVISION, b"x")
+    activate(directory, "v1")
+    (tmp_path / f"{REVISION}{SUFFIX}").write_bytes(b"y")
+    (file,) = (directory / "activations").iterdir()
+    file.write_text(file.read_text().replace("v1+", "../v1+"))
+    with pytest.raises(StoreUnavailable, match="not activation 1"):
+        Versions(DirectoryStore(directory)).active()
 
 
 async def restarted_without_server(tmp_path: Path, tamper: bool) -> tuple[str, str]:

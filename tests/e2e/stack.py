@@ -40,6 +40,11 @@ class Stack:
     def ledger(self) -> Path:
         return self.deployment.settings.ledger_directory
 
+    @property
+    def bundles(self) -> Path:
+        """Where its policy versions lie."""
+        return self.deployment.settings.path(self.deployment.settings.follower.bundle_directory)
+
     def client(self, agent: str = "clinical-agent", **options: Any) -> httpx.Client:
         """An agent's HTTP client behind the gateway, with a token (none for "")."""
         headers = {TOKEN: self.issuer.token(agent)} if agent else {}

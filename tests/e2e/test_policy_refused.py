@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from authz.followers.bundles import activate
 from authz.ledger import control
 from authz.policy.signing import public_key
 from authz.up import records
 from authz.up.traffic import RECORDS
 from tests.e2e.stack import Stack, running
 from tests.policy.faults import FAULTS, VERSION
+from tests.policy.opa import activate
 
 
 def noted(stack: Stack) -> list[dict[str, Any]]:
@@ -24,7 +24,7 @@ def noted(stack: Stack) -> list[dict[str, Any]]:
 def test_a_version_by_another_key_is_refused_and_noted_and_requests_go_on(tmp_path: Path) -> None:
     with running(tmp_path / "var") as stack, stack.client() as client:
         before = stack.record(client.get(RECORDS))
-        directory = stack.deployment.bundles
+        directory = stack.bundles
         revision = FAULTS["signed by another key"].make(directory.parent)
         assert public_key(directory.parent / "other.pem") != public_key(
             stack.deployment.settings.state / "keys/policy.pem"

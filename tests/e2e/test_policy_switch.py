@@ -8,12 +8,12 @@ from pathlib import Path
 
 import httpx
 
-from authz.followers.bundles import activate
 from authz.policy.version import build_bundle
 from authz.up import records
 from authz.up.deployment import program
 from authz.up.traffic import EHR
 from tests.e2e.stack import Stack, running
+from tests.policy.opa import activate
 
 VERSIONS = 8
 ASKING = 4

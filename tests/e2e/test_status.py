@@ -9,10 +9,10 @@ from typing import Any
 from typer.testing import CliRunner
 
 from authz.cli.main import app
-from authz.followers.bundles import activate
 from authz.up.traffic import RECORDS
 from tests.e2e.stack import Stack, running
 from tests.policy.faults import FAULTS, VERSION
+from tests.policy.opa import activate
 
 
 def status(stack: Stack) -> tuple[int, dict[str, dict[str, Any]]]:
@@ -41,8 +41,8 @@ def test_all_is_well_and_then_one_after_another_is_not(tmp_path: Path) -> None:
         assert len(screen.splitlines()) <= 15
         assert f"policy       ok       {revision.partition('+')[0]} (" in screen
 
-        made = FAULTS["signed by another key"].make(stack.deployment.bundles.parent)
-        activate(stack.deployment.bundles, VERSION)
+        made = FAULTS["signed by another key"].make(stack.bundles.parent)
+        activate(stack.bundles, VERSION)
 
         def refused() -> bool:
             part = status(stack)[1]["activation"]
@@ -73,7 +73,7 @@ def test_all_is_well_and_then_one_after_another_is_not(tmp_path: Path) -> None:
             "control log": "unknown",
             "anchors": "off",
         }
-        activate(stack.deployment.bundles, revision)
+        activate(stack.bundles, revision)
         stack.deployment.start_follower()
         stack.deployment.start_opa()
         stack.deployment.start_worker()

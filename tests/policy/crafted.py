@@ -10,16 +10,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from authz.policy.making import ALGORITHM, KEY_ID, digest_of
 from authz.policy.manifest import FORMAT
-from authz.policy.version import ALGORITHM, KEY_ID, SUFFIX, digest_of
-from tests.policy.opa import signing_key, write
+from tests.policy.opa import listed, signing_key, write
 
 DECISION = "aegis/decision.rego"
 ENTRY_POINT = "aegis/decision"
 
 
 def manifest(facts: list[list[str]] | None = None, **members: Any) -> dict[str, Any]:
-    """As `version.py` would write it; `members` replace its own."""
+    """As `making.py` would write it; `members` replace its own."""
     entry = {"facts": [] if facts is None else facts, "prune": facts is not None}
     analysis = {"format": FORMAT, "entry_points": {ENTRY_POINT: entry}, "nondeterministic": []}
     return {"roots": [""], "metadata": {"aegis": analysis}} | members
@@ -58,7 +58,5 @@ def packed(directory: Path, revision: str, source: Path) -> str:
             member = tarfile.TarInfo(f"/{file.relative_to(source)}")
             member.size = file.stat().st_size
             tar.addfile(member, io.BytesIO(file.read_bytes()))
-    bundles = directory / "bundles"
-    bundles.mkdir(exist_ok=True)
-    (bundles / f"{revision}{SUFFIX}").write_bytes(out.getvalue())
+    listed(directory / "bundles", revision, out.getvalue())
     return revision

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from authz.policy.signing import ensure_signing_key
-from authz.policy.version import SUFFIX
+from authz.policy.versions import SUFFIX
 from tests.attack.test_policy_bundle_tampering import relabelled, repack, rewritten, unsigned
 from tests.policy.crafted import DECISION, crafted, manifest
 from tests.policy.opa import ALLOW, DENY

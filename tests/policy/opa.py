@@ -18,12 +18,16 @@ import uvicorn
 
 from authz.config import Settings
 from authz.errors import Denied
-from authz.followers.bundles import bundle_app, opa_command, opa_config
+from authz.followers.bundles import Served, bundle_app, opa_command, opa_config
 from authz.policy.cache import VerdictCache
 from authz.policy.engine_opa import OpaEngine
+from authz.policy.making import DEFAULT_ENTRY_POINTS
+from authz.policy.manifest import Changes, Release
 from authz.policy.signing import ensure_signing_key, public_key
 from authz.policy.stage import PolicyStage
-from authz.policy.version import DEFAULT_ENTRY_POINTS, PolicyVersion, build_bundle
+from authz.policy.store import DirectoryStore
+from authz.policy.version import PolicyVersion, build_bundle, utc_now
+from authz.policy.versions import SUFFIX, Activation, Versions
 from authz.testing import PlainAttributes, a_request
 from authz.values import Assurance, Facts, Request, Subject, Verdict
 
@@ -64,6 +68,29 @@ def version_of(
     return build_bundle(
         source, directory / "bundles", version=version, signing_key=signing_key(), entry_points=entry_points
     )
+
+
+def activate(directory: Path, name: str) -> str:
+    """Make the version that is published in `directory` the active one, telling nobody; its revision."""
+    versions = Versions(DirectoryStore(directory))
+    revision, current = versions.find(name).revision, versions.active()
+    number = current.number + 1 if current else 1
+    versions.activate(Activation(number, "activate", revision, utc_now(), "a test"))
+    return revision
+
+
+def listed(directory: Path, revision: str, bundle: bytes) -> None:
+    """Publish any bytes under any revision in `directory`."""
+    versions = Versions(DirectoryStore(directory))
+    release = Release(published=utc_now(), author="a test", opa="none", changes=Changes(sha256="0" * 64))
+    there = versions.put(revision, bundle)
+    versions.add(revision, there, key_id="none", who="a test", release=release)
+
+
+def active(directory: Path) -> Path | None:
+    """The file of the active version in `directory`."""
+    found = Versions(DirectoryStore(directory)).active()
+    return directory / f"{found.revision}{SUFFIX}" if found else None
 
 
 class OpaProcess:
@@ -171,7 +198,7 @@ async def opa_with(version: PolicyVersion) -> AsyncIterator[OpaProcess]:
 async def bundle_server(directory: Path) -> AsyncIterator[str]:
     """The bundle server on a free port of loopback; yields its URL."""
     stopping = False
-    app = bundle_app(directory, lambda: stopping)
+    app = bundle_app(Served(Versions(DirectoryStore(directory))), lambda: stopping)
     config = uvicorn.Config(app, port=0, log_level="error", lifespan="off")
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve())

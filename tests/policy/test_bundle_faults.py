@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec import Struct
 
-from authz.followers import bundles
 from authz.followers.activation import WHO, ActivationNotes
-from authz.followers.bundles import activate, opa_config
+from authz.followers.bundles import opa_config
 from authz.ledger.outbox import Outbox
 from authz.policy.activation import ActivationWatch
 from authz.policy.engine_opa import OpaEngine
 from authz.policy.signing import public_key
 from authz.policy.stage import PolicyStage
+from authz.policy.store import DirectoryStore
+from authz.policy.versions import Versions
 from authz.testing import a_request
 from tests.policy.faults import FAULTS, LIMIT, VERSION, Fault
 from tests.policy.opa import (
     DENY,
     OpaProcess,
+    activate,
     bundle_server,
     decide,
     signing_key,
@@ -41,6 +43,7 @@ class Place(Struct):
     watch: ActivationWatch
     notes: ActivationNotes
     outbox: Outbox
+    server: AsyncExitStack
 
     def events(self) -> list[dict[str, Any]]:
         return [event.members for event in self.outbox.waiting(100) if event.kind == "policy"]
@@ -56,7 +59,8 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
     version = version_of(tmp_path, DENY, "v1")
     directory = version.file.parent
     activate(directory, "v1")
-    async with bundle_server(directory) as url:
+    async with AsyncExitStack() as server:
+        url = await server.enter_async_context(bundle_server(directory))
         process = OpaProcess()
         config = opa_config(url, public_key(signing_key()), wait_s=1)
         config["bundles"]["aegis"]["size_limit_bytes"] = LIMIT
@@ -70,8 +74,10 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
             with Outbox(tmp_path / "control.sqlite") as outbox:
                 engines = [OpaEngine(process.socket, "none", connections=1) for _ in range(2)]
                 async with started(process.socket) as policy:
-                    notes = ActivationNotes(engines[1], directory, outbox)
-                    yield Place(directory, process, policy, ActivationWatch(engines[0], 60), notes, outbox)
+                    notes = ActivationNotes(engines[1], Versions(DirectoryStore(directory)).active, outbox)
+                    yield Place(
+                        directory, process, policy, ActivationWatch(engines[0], 60), notes, outbox, server
+                    )
                 for engine in engines:
                     await engine.close()
         finally:
@@ -114,7 +120,7 @@ async def test_a_failure_is_noted_once_and_again_when_the_version_is_activated_a
         assert len(at.events()) == at.notes.noted == 1
         # A follower that starts anew finds the same failure, and knows that it was said.
         engine = OpaEngine(at.process.socket, "none", connections=1)
-        again = ActivationNotes(engine, at.directory, at.outbox)
+        again = ActivationNotes(engine, Versions(DirectoryStore(at.directory)).active, at.outbox)
         await again.look()
         await engine.close()
         assert again.failure == at.notes.failure
@@ -144,8 +150,7 @@ async def test_going_back_to_the_version_before_ends_the_failure(tmp_path: Path)
 
 async def test_a_bundle_server_that_is_away_is_no_failed_version(tmp_path: Path) -> None:
     async with place(tmp_path) as at:
-        pointer = at.directory / bundles.POINTER
-        pointer.rename(at.directory / "elsewhere")
+        await at.server.aclose()
 
         async def named() -> bool:
             await at.watch.look()

@@ -11,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from authz.errors import Denied
-from authz.followers.bundles import activate, opa_config
+from authz.followers.bundles import opa_config
 from authz.policy.active import read_active
 from authz.policy.manifest import FORMAT
 from authz.policy.signing import public_key
@@ -23,6 +23,7 @@ from tests.policy.opa import (
     NOW,
     SUBJECT,
     OpaProcess,
+    activate,
     asking,
     bundle_server,
     decide,

@@ -19,7 +19,6 @@ from msgspec.structs import replace
 from authz import programs
 from authz.controls.rule import rule
 from authz.errors import Denied, PolicyRejected
-from authz.followers.bundles import active
 from authz.policy.document import FIELDS
 from authz.policy.facts import CREDENTIALS, is_volatile
 from authz.policy.stage import PolicyStage
@@ -27,7 +26,7 @@ from authz.policy.version import PolicyVersion, build_bundle
 from authz.protocols.claims import HEADERS
 from authz.testing import a_request
 from authz.values import MISSING, Action, Assurance, Reason, Request, Subject, Verdict
-from tests.policy.opa import asking, decide, opa_with, signing_key, started
+from tests.policy.opa import active, asking, decide, opa_with, signing_key, started
 
 REGO = Path(__file__).parents[2] / "rego"
 README = (REGO / "README.md").read_text()

@@ -16,7 +16,6 @@ from typer.testing import CliRunner
 from authz.cli.policy import app
 from authz.controls.rule import rule
 from authz.errors import PolicyRejected
-from authz.followers.bundles import activate
 from authz.policy import matrix
 from authz.policy.matrix import SENSITIVITIES, Cell
 from authz.policy.stage import PolicyStage
@@ -24,7 +23,7 @@ from authz.policy.version import PolicyVersion, build_bundle
 from authz.record import decision_members
 from authz.testing import a_request
 from authz.values import CLAIMS, NO_CLAIMS, Action, Assurance, Claims, Subject, Verdict
-from tests.policy.opa import decide, opa_with, signing_key, started
+from tests.policy.opa import activate, decide, listed, opa_with, signing_key, started
 from tests.policy.test_library import REGO, data, opa, version
 
 HOST = "cells.example"
@@ -226,8 +225,7 @@ def test_without_a_source_it_is_the_active_version(tmp_path: Path) -> None:
     code, said = shown("--state", tmp_path)
     assert code == 1
     assert "no version is active" in said
-    (tmp_path / "bundles").mkdir()
-    shutil.copy(version().file, tmp_path / "bundles")
+    listed(tmp_path / "bundles", version().revision, version().file.read_bytes())
     activate(tmp_path / "bundles", "v1.3.2")
     assert shown("--state", tmp_path, "--json") == shown(REGO, "--json")
 

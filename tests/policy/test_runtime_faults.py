@@ -9,12 +9,11 @@ from typing import Any, NamedTuple
 import pytest
 
 from authz.errors import Denied, PolicyRejected
-from authz.followers.bundles import activate
 from authz.policy.engine_opa import OpaEngine
 from authz.testing import a_request
 from authz.values import Reason
 from tests.policy.crafted import DECISION, crafted
-from tests.policy.opa import ALLOW, OpaProcess, decide, opa_pulling, started, until, version_of
+from tests.policy.opa import ALLOW, OpaProcess, activate, decide, opa_pulling, started, until, version_of
 from tests.worker import message, serving
 
 COUNTED = (

@@ -77,7 +77,7 @@ def run(state: Path, activations: int, rate: float, every_s: float, *, envoy: bo
     with running(state / "var", policy=policy, envoy=envoy) as stack:
         for number in range(1, activations + 1):
             crafted(
-                stack.deployment.bundles.parent,
+                stack.deployment.settings.state,
                 f"v{number}",
                 files(number),
                 key=stack.deployment.settings.state / "keys/policy.pem",
@@ -121,7 +121,7 @@ def _activate(stack: Stack, number: int, every_s: float) -> Activation | None:
     """
     began = time.monotonic()
     settings = stack.deployment.settings
-    Releases(stack.deployment.bundles, settings.outbox, "reload").activate(f"v{number}")
+    Releases(stack.deployment.versions, settings.outbox, "reload").activate(f"v{number}")
     socket = stack.deployment.places.opa_socket
     while not _revision(socket).startswith(f"v{number}+"):
         if time.monotonic() > began + WITHIN_S:

@@ -24,14 +24,13 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from authz.app import EXIT_LEDGER_FAILED, EXIT_OK, Worker, serve
 from authz.config import Settings
 from authz.errors import ConfigError
-from authz.followers.bundles import activate
 from authz.ledger import keys
 from authz.ledger.opening import open_ledger
 from authz.wire.server import SERVICE, CheckServer
 from tests import ledgers
 from tests.policy.faults import FAULTS
 from tests.policy.faults import VERSION as BROKEN
-from tests.policy.opa import OpaProcess, opa_pulling, opa_with, until, version_of
+from tests.policy.opa import OpaProcess, activate, opa_pulling, opa_with, until, version_of
 from tests.tokens import Issuer, write_keys
 from tests.unit.identity.server import key_server
 from tests.unit.ledger import oracle

@@ -10,11 +10,18 @@ from __future__ import annotations
 
 import typer
 
-from authz.cli.policy import candidate, facts, fixture, lint, matrix, opa, schema, shadow, versions
+from authz.cli.policy import candidate, facts, fixture, history, lint, matrix, opa, schema, shadow, versions
 
-app = typer.Typer(no_args_is_help=True, help="Policy versions: build, activate, show what they read.")
-app.command()(versions.build)
+app = typer.Typer(
+    no_args_is_help=True, help="Policy versions: publish, activate, go back, show what they are."
+)
+app.command()(versions.publish)
 app.command()(versions.activate)
+app.command()(versions.rollback)
+app.command("list")(history.list_)
+app.command()(history.show)
+app.command()(history.diff)
+app.command()(history.changelog)
 app.command("opa-config")(opa.opa_config)
 app.command()(candidate.candidate)
 app.command()(facts.facts)

@@ -5,6 +5,7 @@ In: what was typed. Out: Settings, or exit status 1 with one line. Called by eve
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,15 +15,16 @@ import typer
 
 from authz.config import Settings
 from authz.config_file import load
-from authz.errors import AegisError, ConfigError
+from authz.errors import AegisError, ConfigError, PolicyRejected
+from authz.followers.bundles import versions_of
 from authz.policy.manifest import Analysis
+from authz.policy.versions import SUFFIX
 
 SIGNING_KEY: Final = Path("keys/policy.pem")
 
 Source = Annotated[
     Path, typer.Argument(exists=True, file_okay=False, help="Rego and data, in bundle layout.")
 ]
-Why = Annotated[str, typer.Option(help="The reason, for the control log.")]
 Entries = Annotated[list[str] | None, typer.Option("--entry", help="Entry point, e.g. aegis/decision.")]
 
 
@@ -36,6 +38,19 @@ def settings_of(state: Path | None, config: Path | None, *, there: bool = True) 
             f"{settings.state}: no such state directory; `aegis keys generate` makes one, as does `make up`"
         )
     return settings
+
+
+@contextmanager
+def active_bundle(settings: Settings) -> Iterator[Path]:
+    """A file with the bundle of the active version. Raises PolicyRejected if none is."""
+    versions = versions_of(settings)
+    active = versions.active()
+    if active is None:
+        raise PolicyRejected(f"{versions.store.place()}: no version is active; name a directory or a bundle")
+    with tempfile.TemporaryDirectory(prefix="aegis-policy-") as name:
+        file = Path(name) / f"{active.revision}{SUFFIX}"
+        file.write_bytes(versions.bundle(active.revision))
+        yield file
 
 
 def warn(analysis: Analysis) -> None:

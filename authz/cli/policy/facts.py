@@ -11,8 +11,8 @@ from rich.table import Column, Table
 from authz.cli.policy.common import Entries, Source, explained, warn
 from authz.policy.document import FIELDS
 from authz.policy.facts import is_volatile
+from authz.policy.making import DEFAULT_ENTRY_POINTS, analyse_source
 from authz.policy.manifest import Analysis
-from authz.policy.version import DEFAULT_ENTRY_POINTS, analyse_source
 
 
 def facts(source: Source, entry: Entries = None) -> None:

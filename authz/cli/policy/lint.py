@@ -18,7 +18,7 @@ from authz.policy.lint.finding import Finding
 from authz.policy.lint.page import page
 from authz.policy.lint.run import RULES, errors, mend
 from authz.policy.lint.run import lint as linted
-from authz.policy.version import DEFAULT_ENTRY_POINTS
+from authz.policy.making import DEFAULT_ENTRY_POINTS
 
 
 def lint(

@@ -15,10 +15,9 @@ from rich.console import Console
 
 from authz.cli import matrix as shown
 from authz.cli.ledger import ConfigFile, Json, State
-from authz.cli.policy.common import explained, settings_of
+from authz.cli.policy.common import active_bundle, explained, settings_of
 from authz.config import Settings
 from authz.errors import PolicyRejected
-from authz.followers import bundles
 from authz.policy import matrix as matrices
 
 
@@ -49,8 +48,6 @@ def _matrix(source: Path | None, settings: Settings, running: bool) -> matrices.
             raise PolicyRejected("--running asks OPA: leave SOURCE out")
         return asyncio.run(matrices.of_opa(settings.path(settings.policy.opa_socket)))
     if source is None:
-        published = settings.path(settings.follower.bundle_directory)
-        source = bundles.active(published)
-        if source is None:
-            raise PolicyRejected(f"{published}: no version is active; name a directory or a bundle")
+        with active_bundle(settings) as bundle:
+            return matrices.of_bundle(bundle)
     return matrices.of_source(source) if source.is_dir() else matrices.of_bundle(source)

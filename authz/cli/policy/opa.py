@@ -39,6 +39,6 @@ def opa_config(
             return
         key = settings.path(SIGNING_KEY)
         if not key.exists():
-            raise ConfigError(f"{key}: no such file; the first `aegis policy build` makes it")
+            raise ConfigError(f"{key}: no such file; the first `aegis policy publish` makes it")
         told = bundles.opa_config(url or f"http://{settings.follower.bundles}", public_key(key))
         typer.echo(json.dumps(told, indent=1))

@@ -8,6 +8,7 @@ it is for a terminal yet.
 from __future__ import annotations
 
 import http.client
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from authz import canonical
 from authz.config import Settings
-from authz.errors import IntegrityViolation
+from authz.errors import AegisError, IntegrityViolation
 from authz.followers import bundles
 from authz.ledger import files, notes
 from authz.ledger.recent import Cursor
@@ -67,7 +68,7 @@ class Log(Struct, frozen=True):
 
 class Deployment(Struct):
     """`away`: by worker, follower, opa, why it does not answer. `named`: the revision that is to be active,
-    "" where none is, None where the directory of versions is not here.
+    "" where none is, None where the versions are not here or cannot be read.
     """
 
     worker: Scrape | None = None
@@ -91,10 +92,11 @@ def read(settings: Settings) -> Deployment:
         found.opa = ask(settings.path(settings.policy.opa_socket))
     except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError, AttributeError) as error:
         found.away["opa"] = _why(error)
-    directory = settings.path(settings.follower.bundle_directory)
-    if directory.is_dir():
-        active = bundles.active(directory)
-        found.named = bundles.revision_of(active) if active else ""
+    follower = settings.follower
+    if follower.bundle_s3.url or settings.path(follower.bundle_directory).is_dir():
+        with suppress(AegisError):
+            active = bundles.versions_of(settings).active()
+            found.named = active.revision if active else ""
     try:
         found.logs = newest(settings.ledger_directory.parent)
     except (IntegrityViolation, OSError) as error:

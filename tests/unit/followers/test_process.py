@@ -20,13 +20,14 @@ from authz._pb.aegis.v1.ledger_pb2_grpc import LedgerStub
 from authz.config import Settings
 from authz.errors import ConfigError, EvidenceUnavailable, IntegrityViolation, KeyUnusable, LedgerLocked
 from authz.followers.bell import Bell
-from authz.followers.bundles import RESOURCE, activate
+from authz.followers.bundles import RESOURCE
 from authz.followers.process import Sealing, follow
 from authz.followers.seal import Sealer
 from authz.ledger import notes
 from authz.ledger.checkpoints import CheckpointStore
 from tests import ledgers
 from tests.cosigning import WITNESS
+from tests.policy.opa import activate, listed
 from tests.workers import Worker, decision
 
 BUNDLE = f"v1+{'1' * 64}"
@@ -136,7 +137,7 @@ async def test_it_serves_bundles_and_ends_long_polls_when_it_stops(
     worker: Worker, settings: Settings
 ) -> None:
     directory = worker.state / "bundles"
-    (directory / f"{BUNDLE}.tar.gz").write_bytes(b"bundle")
+    listed(directory, BUNDLE, b"bundle")
     activate(directory, "v1")
     async with httpx.AsyncClient(timeout=60) as waiting:
         async with following(settings, signal.SIGINT) as client:

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from authz.errors import KeyUnusable, PolicyRejected
+from authz.policy.making import digest_of
 from authz.policy.manifest import is_version, read_manifest, split_revision
 from authz.policy.signing import ensure_signing_key, public_key
-from authz.policy.version import PolicyVersion, build_bundle, digest_of
+from authz.policy.version import PolicyVersion, build_bundle
 
 REGO = (
     'package aegis\n\ndecision := {"decision": "allow", "reason_code": "ok"} if input.agent.id == data.who\n'
@@ -102,7 +103,8 @@ def test_a_published_version_cannot_get_other_content(tmp_path: Path) -> None:
     version = build(tmp_path)
     with pytest.raises(PolicyRejected, match="v1 is already published"):
         build(tmp_path, TREE | {"data.json": "{}"})
-    assert os.listdir(tmp_path / "bundles") == [version.file.name]
+    assert sorted(os.listdir(tmp_path / "bundles")) == ["changelog", version.file.name]
+    assert os.listdir(tmp_path / "bundles/changelog") == ["00000001.json"]
 
 
 @pytest.mark.parametrize(

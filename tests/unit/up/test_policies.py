@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 
 from authz.errors import PolicyRejected
-from authz.followers.bundles import activate, active
 from authz.followers.releases import Releases
+from authz.policy.store import DirectoryStore
 from authz.policy.version import build_bundle
+from authz.policy.versions import Versions
 from authz.up.deployment import program
 from authz.up.policies import Published, next_name, publish
+from tests.policy.opa import activate, active, listed
 
 ALLOW = 'package aegis\n\ndecision := {"decision": "allow", "reason_code": "policy_compliant"}\n'
 DENY = ALLOW.replace("allow", "deny")
@@ -26,7 +28,8 @@ def source(tmp_path: Path) -> Path:
 
 
 def started(source: Path, tmp_path: Path) -> Published:
-    releases = Releases(tmp_path / "bundles", tmp_path / "control.sqlite", "ana")
+    versions = Versions(DirectoryStore(tmp_path / "bundles"))
+    releases = Releases(versions, tmp_path / "control.sqlite", "ana")
     return publish(source, releases, tmp_path / "keys/policy.pem", opa=str(program("opa")))
 
 
@@ -71,11 +74,11 @@ def test_a_source_that_was_published_by_hand_keeps_the_name_it_got(source: Path,
 
 def test_a_source_that_does_not_compile_changes_nothing(source: Path, tmp_path: Path) -> None:
     published(source, tmp_path)
-    before = {path: path.read_bytes() for path in (tmp_path / "bundles").iterdir()}
+    before = {path: path.read_bytes() for path in (tmp_path / "bundles").rglob("*.*")}
     (source / "aegis/policy.rego").write_text("package aegis\n\ndecision := undefined_name\n")
     with pytest.raises(PolicyRejected, match=r"policy\.rego"):
         published(source, tmp_path)
-    assert {path: path.read_bytes() for path in (tmp_path / "bundles").iterdir()} == before
+    assert {path: path.read_bytes() for path in (tmp_path / "bundles").rglob("*.*")} == before
 
 
 def test_a_version_that_somebody_activated_stays_whatever_the_source_says(
@@ -104,7 +107,8 @@ def test_one_content_under_two_names_stays_under_the_active_one(source: Path, tm
 
 
 def test_the_next_name_is_above_all_that_are_taken(tmp_path: Path) -> None:
-    assert next_name(tmp_path) == "v1.4.0"
+    versions = Versions(DirectoryStore(tmp_path))
+    assert next_name(versions) == "v1.4.0"
     for name in ("v1.3.2-7", "v1.10.3-rc.1", "v1.9.0", "odd"):
-        (tmp_path / f"{name}+{'0' * 64}.tar.gz").touch()
-    assert next_name(tmp_path) == "v1.11.0"
+        listed(tmp_path, f"{name}+{'0' * 64}", b"")
+    assert next_name(versions) == "v1.11.0"
