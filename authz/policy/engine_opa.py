@@ -268,7 +268,11 @@ def _answer(body: bytes) -> Answer:
 
 
 def _refused(status: int, body: bytes) -> Denied:
-    """HTTP 500 is an evaluation that failed; others are an OPA that is not there for us."""
+    """HTTP 500 is an evaluation that failed, 400 an input beyond OPA's own bounds; others are an OPA that is
+    not there for us.
+    """
+    if status == 400:
+        return Denied(Reason.MALFORMED_REQUEST, "OPA does not take the input")
     if status != 500:
         return Denied(Reason.ENGINE_UNAVAILABLE, f"OPA: HTTP {status}")
     return Denied(Reason.POLICY_ERROR, f"OPA: HTTP 500{_where(body)}")

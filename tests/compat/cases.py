@@ -396,6 +396,8 @@ DOCUMENTS = (
     b"00",
     b"0x1",
 )
+# What the plugin hands to OPA inside itself, and OPA's API does not take.
+BEYOND_OPA = (b"1e40000", b"0.1e52345", b"[" * 9999 + b"]" * 9999, b"[" * 10000 + b"]" * 10000)
 FORMS = (
     b"a=1&b=2",
     b"&&",
@@ -435,6 +437,8 @@ def _bodies(group: Group) -> None:
     group.add(24, "form text before bytes", body(FORM, "a=1", b"b=2"))
     for number, text in enumerate(DOCUMENTS):
         group.add(25, f"json {number} {text[:24]!r}", body(JSON, "", text))
+    for text in BEYOND_OPA:
+        group.add(25, f"beyond OPA {text[:24]!r} {len(text)}", body(JSON, "", text))
     for text in FORMS:
         group.add(26, f"form {text!r}", body(FORM, "", text))
 

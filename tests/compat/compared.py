@@ -24,6 +24,8 @@ FORBIDDEN_TO_HTTP = {
 WRITTEN_OTHERWISE = {"8 removals", "10 blanks around a value", "10 query with blanks"}
 # JSON that says the same: Go writes a byte that is no UTF-8 as an escape.
 WRITTEN_OTHERWISE |= {"a byte as JSON"}
+# The plugin hands it to OPA inside itself, OPA's API does not take it: denied, and named.
+BEYOND_OPA = "beyond OPA "
 # The plugin gives no answer, we give policy's denial.
 DENIED_ALL_THE_SAME = {"a byte in a denial"}
 
@@ -55,11 +57,18 @@ def plain(answer: dict[str, Any]) -> Any:
 def _response(response: dict[str, Any]) -> dict[str, Any]:
     found = dict(response)
     for name in ("headers", "responseHeadersToAdd"):
-        headers = [option for option in found.pop(name, []) if option["header"].get("key") != OUR_HEADER]
+        headers = [_in_lower_case(option) for option in found.pop(name, [])]
+        headers = [option for option in headers if option["header"]["key"] != OUR_HEADER]
         if headers:
             found[name] = headers
     removed = [name for name in found.pop("headersToRemove", []) if name not in OUR_REMOVALS]
     return found | ({"headersToRemove": removed} if removed else {})
+
+
+def _in_lower_case(option: dict[str, Any]) -> dict[str, Any]:
+    """Names of headers are the same in any case."""
+    header = option["header"]
+    return option | {"header": header | {"key": header.get("key", "").lower()}}
 
 
 def _document(text: str) -> Any:

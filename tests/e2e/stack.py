@@ -83,10 +83,15 @@ def running(
     policy: Path = POLICY,
     envoy: bool = True,
     mcp: int | None = None,
+    policy_settings: dict[str, Any] | None = None,
     **overrides: dict[str, Any],
 ) -> Iterator[Stack]:
-    """A deployment below `state`; its ledger is verified at the end. `mcp` is a sample MCP server's port."""
+    """A deployment below `state`; its ledger is verified at the end. `mcp` is a sample MCP server's port,
+    `policy_settings` the section `policy`, `overrides` the others.
+    """
     ports = Ports.free()
+    if policy_settings:
+        overrides = overrides | {"policy": policy_settings}
     with occupied(state) as places, Upstream(ports.upstream) as upstream, Processes(places.logs) as processes:
         deployment = Deployment(places, ports, processes, overrides, mcp)
         issuer, _ = deployment.prepare(policy)

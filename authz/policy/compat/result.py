@@ -105,11 +105,11 @@ def _refuse(what: str) -> NoReturn:
 
 
 def _headers(result: dict[str, Any], member: str) -> _Pairs:
-    """An object of names, or a list of such objects."""
+    """An object of names, or a list of such objects. Envoy may refuse names that are not in lower case."""
     found = result.get(member, {})
     objects = found if isinstance(found, list) else [found]
     return tuple(
-        (name, value.strip(" \t"))
+        (name.lower() if name.isascii() else name, value.strip(" \t"))
         for item in objects
         for name, value in _pairs(item, f"{member}: not an object", member)
     )

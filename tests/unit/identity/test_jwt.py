@@ -163,3 +163,18 @@ def test_without_skew_the_times_hold_as_they_are(make: Callable[..., Identifier]
 def test_without_a_key_file_there_is_no_start(tmp_path: Path, clock: Clock) -> None:
     with pytest.raises(KeyUnusable, match=r"jwks\.json: No such file"):
         an_identifier(tmp_path / "jwks.json", clock)
+
+
+def test_policy_may_judge_who_presents_nothing_where_the_settings_say_so(
+    make: Callable[..., Identifier],
+) -> None:
+    identifier = make(anonymous=True, minimum_assurance="none")
+    subject = identifier.identify(a_request())
+    assert (subject.agent_id, subject.assurance) == ("unknown", Assurance.NONE)
+    assert identifier.identify(presenting(ISSUER.token(sub="agent-7"))).agent_id == "agent-7"
+    assert denied(identifier, presenting("broken")) == "identity_invalid"
+
+
+def test_nobody_is_let_through_as_anonymous_above_assurance_none(make: Callable[..., Identifier]) -> None:
+    with pytest.raises(ValueError, match="anonymous: needs minimum_assurance: none"):
+        make(anonymous=True)
