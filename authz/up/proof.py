@@ -18,7 +18,7 @@ import orjson
 from authz.up import records
 from authz.up.deployment import program
 
-LEVEL: Final = 3
+LEVEL: Final = 4
 _LIMIT_S: Final = 600  # an hour of records takes minutes on a busy machine
 
 
@@ -31,9 +31,10 @@ class Verification:
     said: str
 
 
-def verify(ledger: Path, trust: Path) -> Verification:
-    """Run `aegis verify` on all that it can check."""
-    command = [str(program("aegis")), "verify", str(ledger), "--trust", str(trust), "--level", str(LEVEL)]
+def verify(ledger: Path, trust: Path, config: Path | None = None) -> Verification:
+    """Run `aegis verify` on all that it can check; with the settings, also what policy decides again."""
+    command = [str(program("aegis")), "verify", str(ledger), "--trust", str(trust)]
+    command += ["--level", str(LEVEL), "--config", str(config)] if config else []
     done = subprocess.run(  # noqa: S603 - our own command, no shell
         [*command, "--json"], capture_output=True, text=True, timeout=_LIMIT_S, check=False
     )

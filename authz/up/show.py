@@ -80,6 +80,11 @@ def verified(result: Verification) -> str:
     if older := [log for log in logs if log not in newest.values()]:
         total = sum(log["entries"] for log in older)
         lines.append(f"  earlier logs, each continued by the next: {len(older)}, with {total} entries")
+    if repeated := result.report.get("repeated"):
+        left_out = ", ".join(f"{count} {why}" for why, count in repeated["not_replayable"].items())
+        lines.append(
+            f"  decisions: {repeated['same']} came out the same; not replayable: {left_out or 'none'}"
+        )
     lines += [f"  not checked: {what}" for what in result.report.get("not_checked", ())]
     if result.report.get("exposure"):
         lines.append(f"  exposure: {result.report['exposure']}")

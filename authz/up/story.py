@@ -26,6 +26,8 @@ from authz.up.processes import Processes, StartFailed
 from authz.up.traffic import TOKEN, Agents, Outcome, sample, with_engine_again, without_engine
 from authz.up.upstream import Upstream
 
+# What policy was asked is kept, so that decisions can be replayed; of payloads what the policy lets be kept.
+KEEPING: Final = {"disclosures": {"facts": True, "snapshots": True}}
 _LOOK_EVERY_S: Final = 0.5
 _SEALED_WITHIN_S: Final = 15.0
 
@@ -50,7 +52,7 @@ def run(options: Options) -> int:
             McpUpstream() as mcp,
             Processes(places.logs) as processes,
         ):
-            deployment = Deployment(places, options.ports, processes, mcp=mcp.port)
+            deployment = Deployment(places, options.ports, processes, KEEPING, mcp.port)
             issuer = _start(deployment, options.policy, console)
             good = _play(deployment, issuer, mcp, console)
             good = _prove(deployment, console) and good
@@ -106,11 +108,11 @@ def _prove(deployment: Deployment, console: Console) -> bool:
     deployment.processes.wait(
         "follower", lambda: proof.sealed(epoch), "a checkpoint over all records", _SEALED_WITHIN_S
     )
-    whole = proof.verify(worker.parent, deployment.trust)
+    whole = proof.verify(worker.parent, deployment.trust, deployment.config)
     holds = whole.status == 0
     console.print(
         f"\nThe ledger {'[green]verifies[/]' if holds else '[bold red]does NOT verify[/]'} on level "
-        f"{proof.LEVEL} (tree, checkpoint, chain, every signature):"
+        f"{proof.LEVEL} (tree, checkpoint, chain, every signature, every decision made again):"
     )
     console.print(show.verified(whole) if holds else show.fault(whole))
     victim = next(entry for entry in records.entries(epoch) if entry["kind"] == "decision")

@@ -13,10 +13,21 @@ import data.agents
 # METADATA
 # description: Defined for every input; what it looks like is said in README.md.
 # entrypoint: true
-decision := object.union(ruling, {
+decision := object.union_n([kept_of_denials, ruling, {
 	"evidence": array.slice(sort(evidence), 0, 32),
 	"classification": classification,
-})
+}])
+
+# METADATA
+# description: |
+#   What the matrix lets be kept of a payload is kept of a denied one, too: what was denied is what somebody will
+#   ask about, and without its facts nobody can say what another version would have made of it.
+default kept_of_denials := {}
+
+kept_of_denials := {"obligations": {"capture": "redacted"}} if {
+	ruling.decision == "deny"
+	request.cell.capture == "redacted"
+}
 
 default ruling := {
 	"decision": "deny",

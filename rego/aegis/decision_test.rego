@@ -98,7 +98,7 @@ outcome(asked) := [made.decision, made.reason_code, made.rule] if made := decide
 
 denied(asked, reason, rule) if {
 	outcome(asked) == ["deny", reason, rule]
-	not decided(asked).obligations
+	object.get(decided(asked), "obligations", {}) in [{}, {"capture": "redacted"}]
 	decided(asked).rationale[0] == "policy-violation"
 }
 
@@ -124,6 +124,14 @@ test_a_deletion_needs_approval_and_is_no_allow if {
 	made := decided(asking("reader", "DELETE", "notes.test", "/notes/7"))
 	[made.decision, made.reason_code, made.rule] == ["approval_needed", "approval_required", "matrix/deletion/internal"]
 	made.obligations == {"capture": "redacted", "retention_days": 30}
+}
+
+test_of_a_denied_payload_the_matrix_lets_be_kept_what_it_lets_be_kept if {
+	made := decided(changed(asking("reader", "DELETE", "notes.test", "/notes/7"), {"agent": {"assurance": "none"}}))
+	made.decision == "deny"
+	made.obligations == {"capture": "redacted"}
+	not decided(changed(reading, {"agent": {"assurance": "none"}})).obligations
+	not decided(changed(asking("reader", "DELETE", "notes.test", "/nothing/7"), {})).obligations
 }
 
 test_an_agent_that_is_not_in_the_data if {
