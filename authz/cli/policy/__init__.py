@@ -10,7 +10,19 @@ from __future__ import annotations
 
 import typer
 
-from authz.cli.policy import candidate, facts, fixture, history, lint, matrix, opa, schema, shadow, versions
+from authz.cli.policy import (
+    candidate,
+    facts,
+    fixture,
+    history,
+    lint,
+    matrix,
+    opa,
+    schema,
+    shadow,
+    trial,
+    versions,
+)
 
 app = typer.Typer(
     no_args_is_help=True, help="Policy versions: publish, activate, go back, show what they are."
@@ -29,4 +41,5 @@ app.command()(fixture.fixture)
 app.command()(lint.lint)
 app.command()(matrix.matrix)
 app.command()(schema.schema)
+app.command("test")(trial.try_source)
 app.command("shadow-report")(shadow.report)

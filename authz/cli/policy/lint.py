@@ -8,12 +8,14 @@ For policy authors. In: a source in bundle layout. Out: findings, as lines or as
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from authz.cli.policy.common import Entries, Source, explained
+from authz.errors import PolicyRejected
 from authz.policy.lint.finding import Finding
 from authz.policy.lint.page import page
 from authz.policy.lint.run import RULES, errors, mend
@@ -47,6 +49,18 @@ def lint(
     else:
         show(source, found)
     raise typer.Exit(1 if errors(found) else 0)
+
+
+def refuse_unsafe(source: Path, entries: Sequence[str]) -> None:
+    """For whoever publishes: warnings go to stderr. Raises PolicyRejected with the errors."""
+    found = linted(source, entries)
+    wrong = errors(found)
+    for finding in found:
+        if finding not in wrong:
+            typer.echo(line(source, finding), err=True)
+    if wrong:
+        lines = (f"{line(source, finding)}\n    fix: {finding.rule.fix}" for finding in wrong)
+        raise PolicyRejected("\n".join(lines))
 
 
 def show(source: Path, found: tuple[Finding, ...]) -> None:

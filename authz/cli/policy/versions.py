@@ -13,11 +13,12 @@ import typer
 from authz import who
 from authz.cli.ledger import ConfigFile, State
 from authz.cli.policy.common import SIGNING_KEY, Entries, Source, explained, settings_of, warn
+from authz.cli.policy.lint import refuse_unsafe
 from authz.config import Settings
 from authz.errors import PolicyRejected
 from authz.followers.bundles import versions_of
 from authz.followers.releases import Releases
-from authz.policy.checks import Standards
+from authz.policy.checks import Standards, check_rego
 from authz.policy.making import DEFAULT_ENTRY_POINTS, make
 from authz.policy.opa_tool import OpaTool
 from authz.policy.signing import ensure_signing_key
@@ -52,6 +53,9 @@ def publish(
         commit = commit_of(source) if vcs else clean_commit(source)
         name = _name(version, COMMIT + commit if vcs else "")
         releases, tool = _releases(settings, why), OpaTool()
+        if not settings.policy.compat:  # its input has members that ours has not
+            check_rego(source, tool)
+        refuse_unsafe(source, entry or DEFAULT_ENTRY_POINTS)
         made = make(
             source,
             version=name,

@@ -22,7 +22,6 @@ REGO = """package aegis
 
 decision := {"decision": "allow", "reason_code": "ok"} if {
 	input.agent.id == "a"
-	not input.agnet.id
 	input.attributes.request.http.headers["x-request-id"]
 	time.now_ns() > 0
 }
@@ -138,6 +137,7 @@ def test_opa_is_told_nothing_without_a_key(tmp_path: Path) -> None:
 
 
 def test_what_a_policy_reads_is_shown_with_what_is_odd_about_it(source: Path) -> None:
+    (source / "decision.rego").write_text(REGO.replace("	time.", "	not input.agnet.id\n	time."))
     code, said = run("facts", source)
     assert code == 0
     lines = {line.split("│")[2].strip(): line for line in said.splitlines() if "input[" in line}
@@ -229,3 +229,28 @@ def test_what_opa_is_told_is_what_the_settings_say(tmp_path: Path) -> None:
     code, said = run("opa-config", "--config", file, "--command", tmp_path / "opa.json")
     socket = tmp_path / Settings().policy.opa_socket
     assert (code, shlex.split(said)) == (0, opa_command(socket, tmp_path / "opa.json"))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("agent.id", "agnet.id", "undefined ref: input.agnet.id"),
+        (
+            '"a"',
+            '"a"\n\tendswith(input.destination.host, "b.example")',
+            "decision.rego:5:2: error: host-by-affix",
+        ),
+    ],
+)
+def test_what_is_misspelt_or_unsafe_is_not_published(
+    source: Path, tmp_path: Path, old: str, new: str, said: str
+) -> None:
+    (source / "decision.rego").write_text(REGO.replace(old, new, 1))
+    code, output = publishing(source, "v1.0.0", "--state", tmp_path)
+    assert (code, said in output) == (1, True), output
+    assert not list(tmp_path.rglob("*.tar.gz"))
+
+
+def test_a_warning_is_printed_and_published(source: Path, tmp_path: Path) -> None:
+    code, output = publishing(source, "v1.0.0", "--state", tmp_path)
+    assert (code, "warning: changing-built-in: time.now_ns" in output) == (0, True)
