@@ -188,9 +188,14 @@ def params_hash(request: Request, redaction: Redaction = PLAIN) -> tuple[str, li
     if not request.query and not request.body:
         return NO_PARAMETERS, []
     redacted, masked = redaction.parameters(parameters(request))
+    return hash_of(redacted), masked
+
+
+def hash_of(redacted: Any) -> str:
+    """Lowercase hex SHA-256 of the RFC 8785 form of redacted parameters."""
     plain = _plain(redacted)
     encoded = orjson.dumps(redacted, option=orjson.OPT_SORT_KEYS) if plain else rfc8785.dumps(redacted)
-    return hashlib.sha256(encoded).hexdigest(), masked
+    return hashlib.sha256(encoded).hexdigest()
 
 
 def parameters(request: Request) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 from authz import who
 from authz.errors import ConfigError
 from authz.ledger.outbox import Outbox
-from authz.replay.recorded import FACTS, Recorded
+from authz.replay.recorded import Recorded
 from authz.replay.replaying import CHUNK
 
 
@@ -23,18 +23,19 @@ def say(outbox: Outbox, entry: Mapping[str, Any], names: Sequence[str], why: str
 
 
 def said(found: Iterable[Recorded], outbox: Outbox, why: str) -> Iterator[Recorded]:
-    """The same decisions, once the reading of their facts is said: one event for each run of a log."""
+    """The same decisions, once the reading of their disclosures is said: one event for each run of a log."""
     rest = iter(found)
     while chunk := list(islice(rest, CHUNK)):
         runs: dict[str, list[Recorded]] = {}
         for each in chunk:
-            if each.question:
+            if each.names:
                 runs.setdefault(each.log, []).append(each)
         for log, opened in runs.items():
+            names = sorted({name for each in opened for name in each.names})
             if len(opened) == 1:
-                say(outbox, opened[0].members, [FACTS], why)
+                say(outbox, opened[0].members, names, why)
             else:
-                _put(outbox, [FACTS], why, of=log, at_seq=opened[0].seq, to_seq=opened[-1].seq)
+                _put(outbox, names, why, of=log, at_seq=opened[0].seq, to_seq=opened[-1].seq)
         yield from chunk
 
 

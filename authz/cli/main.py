@@ -9,6 +9,7 @@ from authz.cli import (
     anchors,
     complete,
     disclosures,
+    explain,
     export,
     keys,
     label,
@@ -39,6 +40,7 @@ app.command()(verify.verify)
 app.command()(ledger.show)
 app.command()(disclosures.disclose)
 app.command()(disclosures.erase)
+app.command()(explain.explain)
 app.command()(retention.prune)
 app.command()(retention.restore)
 app.command()(tail.tail)

@@ -24,9 +24,10 @@ from authz.ledger.disclosures import form
 from authz.ledger.disclosures.reader import Kept, Opener, fitting, kept
 from authz.ledger.disclosures.vault import Vault
 from authz.ledger.journal import SEGMENT_ENTRIES
-from authz.values import Reason
+from authz.values import MISSING, Reason
 
 FACTS: Final = "facts"
+PARAMETERS: Final = "parameters"
 _TIME: Final = re.compile(rb'"timestamp":"([0-9TZ:.-]{27})"')
 _KIND: Final = b'"kind":"decision"'
 # Reasons of the authorizer's own where policy was asked, or was to be.
@@ -112,6 +113,8 @@ class Recorded(Struct, frozen=True):
     question: bytes = b""
     masked: tuple[str, ...] = ()
     why: Why | None = None
+    names: tuple[str, ...] = ()  # of all disclosures that were opened
+    parameters: Any = MISSING  # as they were disclosed, redacted
 
     @property
     def log(self) -> str:
@@ -170,21 +173,22 @@ class _Disclosed:
         self._opener: Opener | None = None
 
     def recorded(self, found: reader.Found, members: dict[str, Any]) -> Recorded:
-        question, masked, why = self._facts(found.seq, members)
-        return Recorded(members, found.file, found.line, question, masked, why)
-
-    def _facts(self, seq: int, members: dict[str, Any]) -> tuple[bytes, tuple[str, ...], Why | None]:
-        named = members.get(form.MEMBER)
+        named, undecided = members.get(form.MEMBER), _undecided(members)
         if not named:
-            return b"", (), _undecided(members) or Why.NOT_CAPTURED
-        lines = self._of(seq, str(members.get("log")))
-        said = [each for line in lines for each in fitting(line, named) if each.name == FACTS]
-        if said:
-            return *_read(said[0], lines[0]), _undecided(members)
-        if any(line.sd is None and not line.erased for line in lines):
-            return b"", (), _undecided(members) or Why.SEALED
-        there = sum(len(line.sd or ()) for line in lines)
-        return b"", (), _undecided(members) or (Why.ERASED if there < len(named) else Why.NOT_CAPTURED)
+            return Recorded(members, found.file, found.line, why=undecided or Why.NOT_CAPTURED)
+        lines = self._of(found.seq, str(members.get("log")))
+        said = {each.name: each.value for line in lines for each in fitting(line, named)}
+        question, masked = _read(said[FACTS], lines[0]) if FACTS in said else (b"", ())
+        return Recorded(
+            members,
+            found.file,
+            found.line,
+            question,
+            masked,
+            undecided or (None if question else _lost(lines, named)),
+            tuple(sorted(said)),
+            said.get(PARAMETERS, MISSING),
+        )
 
     def _of(self, seq: int, log: str) -> list[Kept]:
         number = seq // SEGMENT_ENTRIES
@@ -203,8 +207,14 @@ def _undecided(members: Mapping[str, Any]) -> Why | None:
     return Why.NO_ANSWER if members.get("reason_code") in _UNANSWERED else Why.NOT_ASKED
 
 
-def _read(said: form.Disclosure, line: Kept) -> tuple[bytes, tuple[str, ...]]:
-    value = said.value
+def _lost(lines: list[Kept], named: list[str]) -> Why:
+    """Why the facts are not among the disclosures of an entry that names some."""
+    if any(line.sd is None and not line.erased for line in lines):
+        return Why.SEALED
+    return Why.ERASED if sum(len(line.sd or ()) for line in lines) < len(named) else Why.NOT_CAPTURED
+
+
+def _read(value: Any, line: Kept) -> tuple[bytes, tuple[str, ...]]:
     shown = value.get("input") if isinstance(value, dict) else None
     masked = value.get("masked") if isinstance(value, dict) else None
     if not isinstance(shown, dict) or not isinstance(masked, list):

@@ -45,7 +45,7 @@ async def test_one_decision_with_what_was_asked_and_which_rules_fired(
         "of": records[1]["log"],
         "at_seq": records[1]["seq"],
         "decision_id": records[1]["decision_id"],
-        "names": ["facts"],
+        "names": ["facts", "parameters"],
     }
 
 
