@@ -31,6 +31,7 @@ from authz.identity.jwks import open_keys
 from authz.identity.jwt import Identifier
 from authz.identity.sources import SourceTags
 from authz.ledger import keys as key_files
+from authz.ledger.activations import standings
 from authz.ledger.kernel_clock import kernel_clock
 from authz.ledger.opening import Outside, open_ledger
 from authz.ledger.writer import LedgerWriter, Observed
@@ -124,7 +125,8 @@ class Worker:
             outside=_outside(settings),
         )
         stack.push_async_callback(self.ledger.close)
-        self.policy = open_stage(settings, activated=self.shadowing.shadow.activated)
+        named, shadow = standings(settings), self.shadowing.shadow
+        self.policy = open_stage(settings, activated=shadow.activated, standing=named)
         await self.policy.start()
         stack.push_async_callback(self.policy.stop)
         self.activation = open_watch(settings)
@@ -184,9 +186,8 @@ class Worker:
             reasons.append("policy: no version is active")
         elif not self.policy.ready and self.policy.staleness_s > self.settings.policy.grace_s:
             reasons.append(f"policy: OPA has been away for {self.policy.staleness_s:.0f} s")
-        failed_s, why = self.activation.failed_s, self.activation.failure
-        if why and 0 < self.settings.policy.failed_s < failed_s:
-            reasons.append(f"policy: OPA has not taken a new version for {failed_s:.0f} s: {why.code}")
+        if 0 < self.settings.policy.failed_s < self.activation.failed_s:
+            reasons.append(self.activation.said)
         return reasons
 
     def _service(self, spans: Spans | None) -> Service:
@@ -237,9 +238,8 @@ class Worker:
         yield "aegis_policy_info", "The active policy version.", 1, names
         yield "aegis_policy_age_seconds", "Since the worker saw the active version.", policy.age_s, {}
         yield "aegis_policy_staleness_seconds", "Since OPA said what is active.", policy.staleness_s, {}
-        failure, failed_s = self.activation.failure, self.activation.failed_s
-        why = {"code": failure.code if failure else ""}
-        yield "aegis_policy_activation_failed", "1 while OPA takes no new version.", float(bool(failure)), why
+        code, failed_s = self.activation.code, self.activation.failed_s
+        yield "aegis_policy_activation_failed", "OPA takes no new version: 1.", bool(code), {"code": code}
         yield "aegis_policy_activation_failed_seconds", "Since that was first seen, or 0.", failed_s, {}
         keys_age = self.identifier.keys_age_s
         yield "aegis_identity_keys_age_seconds", "Since the key set was last read whole.", keys_age, {}

@@ -342,6 +342,14 @@ class Policy(_Section):
         ge=0,
         description="Deny `policy_stale` when OPA's state was not read for so long; 0: never.",
     )
+    named_s: float = Field(
+        default=0.0,
+        ge=0,
+        le=3600,
+        description="Deny `policy_stale` while OPA has another version than the deployment's control log "
+        "says was activated, unless that failed or is less than so many seconds old; 0: any signed version "
+        "decides. The worker reads that log below `state`, when the version changes.",
+    )
     status_s: float = Field(
         default=10.0,
         ge=1,

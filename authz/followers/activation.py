@@ -21,9 +21,9 @@ from authz.config import Settings
 from authz.errors import Denied, EvidenceUnavailable
 from authz.ledger.outbox import Outbox
 from authz.policy.activation import ASK_TIMEOUT_S, NOT_DOWNLOADED, STATUS, Failure, read_failure
-from authz.policy.engine_opa import OpaEngine
+from authz.policy.engine_opa import BUNDLES, OpaEngine
 from authz.policy.manifest import split_revision
-from authz.policy.stage import BUNDLES
+from authz.policy.naming import revision_of
 from authz.policy.versions import Activation
 from authz.telemetry.metrics import Gauge
 
@@ -69,7 +69,7 @@ class ActivationNotes:
         named = self._last()
         self._named = named.revision if named else ""
         try:
-            self._active = _revision(await self._engine.get(BUNDLES, ASK_TIMEOUT_S))
+            self._active = revision_of(await self._engine.get(BUNDLES, ASK_TIMEOUT_S))
             if self._named == self._active:
                 self._since, self.failure = self._monotonic(), None
                 return
@@ -111,15 +111,6 @@ class ActivationNotes:
             {},
         )
         yield "aegis_policy_failures_total", "Activations noted as failed.", self.noted, {}
-
-
-def _revision(loaded: Any) -> str:
-    """Of the one bundle that OPA has; "" for none or several."""
-    try:
-        (bundle,) = loaded["result"].values()
-        return str(bundle["manifest"]["revision"])
-    except (TypeError, KeyError, ValueError, AttributeError):
-        return ""
 
 
 def activation_notes(

@@ -92,6 +92,16 @@ class ActivationWatch:
         """Seconds since what is offered was first seen to fail; 0 when it does not."""
         return self._monotonic() - self._since if self.failure else 0.0
 
+    @property
+    def code(self) -> str:
+        """Of the failure, "" without one."""
+        return self.failure.code if self.failure else ""
+
+    @property
+    def said(self) -> str:
+        """The failure as a reason for /readyz."""
+        return f"policy: OPA has not taken a new version for {self.failed_s:.0f} s: {self.code}"
+
     def start(self) -> None:
         """Ask now, and from now on."""
         self._task = asyncio.create_task(self._run(), name="policy activation")

@@ -22,6 +22,7 @@ from authz.errors import Denied
 from authz.values import MISSING, Reason
 
 ENGINE: Final = "opa"
+BUNDLES: Final = "/v1/data/system/bundles"  # where OPA says what is active
 MAX_ANSWER: Final = 1 << 20
 _GET: Final = b"GET %b HTTP/1.1\r\nHost: opa\r\n\r\n"
 _ASK: Final = (

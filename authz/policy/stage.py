@@ -24,15 +24,15 @@ from authz.policy.active import Active, foreign, read_active
 from authz.policy.cache import Flights, VerdictCache
 from authz.policy.compat.plan import PluginPlan
 from authz.policy.compat.result import read_result
-from authz.policy.engine_opa import ENGINE, Answer, OpaEngine
+from authz.policy.engine_opa import BUNDLES, ENGINE, Answer, OpaEngine
 from authz.policy.facts import Plan
 from authz.policy.manifest import split_revision
+from authz.policy.naming import NamedOpaEngine, Standing
 from authz.policy.verdict import read_verdict
 from authz.values import MISSING, Decision, Facts, Reason, Request, ShadowScope, Subject, Verdict
 
 log = structlog.get_logger(__name__)
 
-BUNDLES: Final = "/v1/data/system/bundles"
 POLL_TIMEOUT_S: Final = 0.5
 Activated = Callable[[str, str, ShadowScope], None]  # told of a version before it decides
 
@@ -289,11 +289,15 @@ def _revision(answer: Answer) -> str:
 
 
 def open_stage(
-    settings: Settings, monotonic: Callable[[], float] = time.monotonic, activated: Activated | None = None
+    settings: Settings,
+    monotonic: Callable[[], float] = time.monotonic,
+    activated: Activated | None = None,
+    standing: Callable[[str], Standing] | None = None,
 ) -> PolicyStage:
-    """The stage as the settings want it; not started."""
+    """The stage as the settings want it; not started. `standing` says which version may decide."""
     policy = settings.policy
-    engine = OpaEngine(
+    opened = partial(NamedOpaEngine, standing=standing) if standing else OpaEngine
+    engine = opened(
         settings.path(policy.opa_socket),
         policy.entry_point,
         connections=policy.connections,

@@ -26,7 +26,7 @@ import orjson
 
 from authz.followers.releases import Releases
 from authz.policy.activation import STATUS
-from authz.policy.stage import BUNDLES
+from authz.policy.engine_opa import BUNDLES
 from authz.up import records
 from authz.up.deployment import ROOT
 from authz.up.probe import get

@@ -23,7 +23,7 @@ from authz.followers import bundles
 from authz.ledger import files, notes
 from authz.ledger.recent import Cursor
 from authz.policy.activation import STATUS, Failure, read_failure
-from authz.policy.stage import BUNDLES
+from authz.policy.engine_opa import BUNDLES
 from authz.up.probe import get
 
 
