@@ -15,13 +15,14 @@ from msgspec import Struct
 
 from authz.config import Settings
 from authz.errors import Denied
-from authz.followers import bundles
 from authz.followers.releases import Releases
 from authz.ledger.activations import standings
 from authz.policy.stage import PolicyStage, open_stage
+from authz.policy.store import DirectoryStore
+from authz.policy.versions import Versions
 from authz.testing import a_request
 from authz.values import Reason
-from tests.policy.opa import ALLOW, DENY, OpaProcess, decide, opa_pulling, until, version_of
+from tests.policy.opa import ALLOW, DENY, OpaProcess, activate, decide, opa_pulling, until, version_of
 
 RULE = f"decision := {ALLOW} if input.destination.host"
 BAN = 'decision := {"decision": "deny", "reason_code": "banned", "rule": "ban"} if input.destination.host'
@@ -39,7 +40,7 @@ class Place(Struct):
         """Serve `version` without a word in the control log, as another server on that port would, until OPA
         has it and the worker has looked.
         """
-        bundles.activate(self.directory, version)
+        activate(self.directory, version)
         await until(lambda: self.has(version))
 
     async def has(self, version: str) -> bool:
@@ -55,7 +56,7 @@ class Place(Struct):
 async def place(tmp_path: Path, named_s: float, old: str = DENY, new: str = RULE) -> AsyncIterator[Place]:
     for name, rego in (("v1", old), ("v2", new)):
         directory = version_of(tmp_path, rego, name).file.parent
-    releases = Releases(directory, tmp_path / "control.sqlite", "ana")
+    releases = Releases(Versions(DirectoryStore(directory)), tmp_path / "control.sqlite", "ana")
     releases.activate("v1")
     async with opa_pulling(directory) as process:
         told = {"opa_socket": process.socket, "timeout_ms": 5000, "poll_ms": 50, "named_s": named_s}
