@@ -115,6 +115,8 @@ def _key_url(text: str) -> str:
     return text
 
 
+# Empty parts do not count, as in the paths of OPA's API.
+EntryPoint = Annotated[str, AfterValidator(lambda text: "/".join(filter(None, text.split("/"))))]
 KeyUrl = Annotated[str, AfterValidator(_key_url)]
 Pinned = Annotated[str, AfterValidator(_pinned)]
 TrustDomain = Annotated[str, Field(pattern=r"^[a-z0-9._-]{1,255}$")]
@@ -308,7 +310,7 @@ class Policy(_Section):
     opa_socket: Path = Field(
         default=Path("run/opa.sock"), description="OPA's Unix socket (relative to `state`)."
     )
-    entry_point: str = Field(
+    entry_point: EntryPoint = Field(
         default="aegis/decision",
         pattern=r"^[A-Za-z0-9_./-]+$",
         description="Path below `data`, with `/` between names: a rule, a part of its value, a package.",

@@ -33,8 +33,15 @@ _CREDENTIAL: Final = re.compile(r"(?!:).*(auth|cookie|token|secret|key|pass|sess
 def keepable(
     question: bytes, redaction: Redaction, *, mcp: bool, payload: bool
 ) -> tuple[dict[str, Any], list[str]]:
-    """`payload`: what comes from one may be kept, by the rules for parameters. `mcp`: a body is a message."""
-    document: dict[str, Any] = orjson.loads(question)
+    """`payload`: what comes from one may be kept, by the rules for parameters. `mcp`: a body is a message. Of
+    a question that not every reader of JSON takes nothing is kept: `""` points to all of it.
+    """
+    try:
+        document: dict[str, Any] = orjson.loads(question)
+    except (
+        orjson.JSONDecodeError
+    ):  # numbers beyond a double, deep nesting: opa-envoy-plugin's policies see them
+        return {}, [""]
     masked: list[str] = []
     apart = {path: value for path in _APART if (value := _take(document, path)) is not None}
     shown: dict[str, Any] = redaction.texts(document, "", masked)

@@ -5,6 +5,7 @@ Used when a version is made, never while a request is decided.
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,7 +41,11 @@ class OpaTool:
 
     def json(self, arguments: Sequence[str], directory: Path) -> Any:
         """The same, as the JSON it printed."""
-        return orjson.loads(self.run(arguments, directory))
+        printed = self.run(arguments, directory)
+        try:
+            return orjson.loads(printed)
+        except orjson.JSONDecodeError:  # a number beyond a double, which Rego may hold
+            return json.loads(printed)
 
     def version(self) -> str:
         """E.g. `1.22.0`."""

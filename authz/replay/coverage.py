@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from authz.controls.facts import PAYLOAD
-from authz.policy.document import FIELDS
+from authz.policy.document import FIELDS as OURS
 from authz.policy.manifest import EntryPoint, Path
 from authz.replay.recorded import Why
+
+FIELDS = (*OURS, ("source_principal",))  # and what only opa-envoy-plugin's policies are shown
 
 
 def obstacle(kept: EntryPoint, asked: EntryPoint, masked: Iterable[str]) -> Why | None:

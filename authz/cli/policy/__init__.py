@@ -12,6 +12,7 @@ import typer
 
 from authz.cli.policy import (
     candidate,
+    compare,
     facts,
     fixture,
     history,
@@ -36,6 +37,7 @@ app.command()(history.diff)
 app.command()(history.changelog)
 app.command("opa-config")(opa.opa_config)
 app.command()(candidate.candidate)
+app.command()(compare.compare)
 app.command()(facts.facts)
 app.command()(fixture.fixture)
 app.command()(lint.lint)

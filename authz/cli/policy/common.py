@@ -40,6 +40,14 @@ def settings_of(state: Path | None, config: Path | None, *, there: bool = True) 
     return settings
 
 
+def entries_of(settings: Settings, named: list[str] | None) -> list[str]:
+    """The entry points of a new version: those `named`, else the one that is asked, which may be a package
+    where policy was written for opa-envoy-plugin.
+    """
+    asked = settings.policy.entry_point
+    return named or [f"/{asked}" if settings.policy.compat else asked]
+
+
 @contextmanager
 def active_bundle(settings: Settings) -> Iterator[Path]:
     """A file with the bundle of the active version. Raises PolicyRejected if none is."""

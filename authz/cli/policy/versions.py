@@ -12,14 +12,22 @@ import typer
 
 from authz import who
 from authz.cli.ledger import ConfigFile, State
-from authz.cli.policy.common import SIGNING_KEY, Entries, Source, explained, settings_of, warn
+from authz.cli.policy.common import (
+    SIGNING_KEY,
+    Entries,
+    Source,
+    entries_of,
+    explained,
+    settings_of,
+    warn,
+)
 from authz.cli.policy.lint import refuse_unsafe
 from authz.config import Settings
 from authz.errors import PolicyRejected
 from authz.followers.bundles import versions_of
 from authz.followers.releases import Releases
 from authz.policy.checks import Standards, check_rego
-from authz.policy.making import DEFAULT_ENTRY_POINTS, make
+from authz.policy.making import make
 from authz.policy.opa_tool import OpaTool
 from authz.policy.signing import ensure_signing_key
 from authz.policy.work_tree import clean_commit, commit_of
@@ -55,11 +63,12 @@ def publish(
         releases, tool = _releases(settings, why), OpaTool()
         if not settings.policy.compat:  # its input has members that ours has not
             check_rego(source, tool)
-        refuse_unsafe(source, entry or DEFAULT_ENTRY_POINTS)
+        entries = entries_of(settings, entry)
+        refuse_unsafe(source, [name.strip("/") for name in entries])
         made = make(
             source,
             version=name,
-            entry_points=entry or DEFAULT_ENTRY_POINTS,
+            entry_points=entries,
             standards=Standards(True, settings.publishing.coverage if coverage is None else coverage),
             tool=tool,
         )

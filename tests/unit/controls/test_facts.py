@@ -125,3 +125,9 @@ def test_raw_headers_are_kept_as_far_as_they_can_be_read() -> None:
 def test_what_says_nothing_is_left_as_it_is() -> None:
     facts = {"parsed_body": None, "parsed_query": {}, "action": {"arguments": {}}, "attributes": {}}
     assert kept(facts) == (facts, set())
+
+
+@pytest.mark.parametrize("value", ["1e400", "[" * 1100 + "]" * 1100])
+def test_of_facts_that_not_every_reader_takes_nothing_is_kept(value: str) -> None:
+    question = f'{{"parsed_body":{value},"parsed_path":["a"]}}'.encode()
+    assert keepable(question, PLAIN, mcp=False, payload=True) == ({}, [""])

@@ -1,3 +1,3 @@
 package paths["do.tted"]
 
-allowed := {"allowed": true, "headers": {"x-from": "dotted"}}
+allowed := {"allowed": true, "headers": {"x-from": "dotted"}} if input.version

@@ -1,9 +1,9 @@
 package paths
 
-allowed := true
+allowed if input.version
 
 headers := {"x-from": "package"}
 
-reach := {"deep": [false, {"allowed": true}]}
+reach := {"deep": [false, {"allowed": true}]} if input.version
 
 function(x) := x
