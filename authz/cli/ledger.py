@@ -30,7 +30,8 @@ EXIT_NOT_VERIFIED: Final = 1
 EXIT_COULD_NOT_RUN: Final = 2
 # Shown first, in this order; the rest follows by name.
 FIRST: Final = tuple(
-    "timestamp kind decision reason_code rule agent_id tool action method endpoint decision_id".split()
+    "timestamp kind decision policy_decision reason_code rule agent_id tool action method endpoint "
+    "decision_id".split()
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object for programs.")]

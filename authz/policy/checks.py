@@ -23,6 +23,7 @@ TESTS: Final = "*_test.rego"
 MOST_BYTES: Final = 32 << 20  # of all files: OPA keeps them in memory, and every worker's OPA loads them
 MOST_FILES: Final = 10_000
 MOST_NAMED: Final = 10  # files in a refusal
+TEST_TIMEOUT: Final = "60s"  # for each test: opa's five seconds are too few on a machine that is busy
 # Without the passes that only say why a line was not run: they double the time.
 _COVERAGE: Final = ("--coverage", "--coverage-runs", "")
 _MADE_HERE: Final = (".manifest", ".signatures.json")
@@ -104,7 +105,7 @@ def run_tests(source: Path, least: float, tool: OpaTool) -> str:
     """
     tests = any(source.rglob(TESTS))
     if tests:
-        test = ["test", "--bundle", "."]
+        test = ["test", "--bundle", ".", "--timeout", TEST_TIMEOUT]
         if least <= 0:
             tool.run(test, source)
             return ""

@@ -42,9 +42,12 @@ class Outcome(Struct, frozen=True):
 
 def recorded_outcome(members: Mapping[str, Any]) -> Outcome:
     """What policy decided, whatever of it was enforced."""
+    rule = str(members.get("rule", ""))
     shadow = members.get("mode") == SHADOW
     decision = members.get("policy_decision") if shadow else members.get("decision")
-    return Outcome(str(decision), str(members.get("reason_code")), str(members.get("rule", "")))
+    if shadow and decision == Decision.SANITIZE:  # enforced it is what nobody can carry out
+        return Outcome(Decision.DENY, str(Reason.CONTROL_UNAVAILABLE), rule)
+    return Outcome(str(decision), str(members.get("reason_code")), rule)
 
 
 def outcome(judged: Judged, kind: str) -> Outcome:

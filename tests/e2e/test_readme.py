@@ -1,4 +1,4 @@
-"""The README's commands work as they stand, in the order in which they stand.
+"""The commands of the README and of each page in docs/ work as they stand, in their order.
 
 A block tagged ```sh is run, in a copy of the tree, as one script that must succeed; a block that is only
 `make up` stays running for the blocks after it. A block tagged ```console shows what somebody saw, and is not
@@ -70,23 +70,23 @@ def make_up(directory: Path) -> Iterator[None]:
         process.wait(timeout=60)
 
 
-def run(block: Block, directory: Path) -> None:
+def run(block: Block, directory: Path, page: str) -> None:
     command = ["bash", "-eu", "-c", block.script]
     done = subprocess.run(
         command, cwd=directory, capture_output=True, text=True, timeout=LIMIT_S, check=False
     )
     assert done.returncode == 0, (
-        f"README.md:{block.line}: status {done.returncode}\n{block.script}\n{done.stdout}\n{done.stderr}"
+        f"{page}:{block.line}: status {done.returncode}\n{block.script}\n{done.stdout}\n{done.stderr}"
     )
 
 
-def play(listed: list[Block], directory: Path) -> None:
+def play(listed: list[Block], directory: Path, page: str = "README.md") -> None:
     for number, block in enumerate(listed):
         if block.script.strip() == "make up":
             with make_up(directory):
-                play(listed[number + 1 :], directory)
+                play(listed[number + 1 :], directory, page)
             return
-        run(block, directory)
+        run(block, directory, page)
 
 
 @pytest.mark.timeout(10 * LIMIT_S)
@@ -94,6 +94,12 @@ def test_the_readmes_commands_work_in_their_order(copy: Path) -> None:
     listed = blocks((copy / "README.md").read_text())
     assert any("make up" in block.script for block in listed)
     play(listed, copy)
+
+
+@pytest.mark.timeout(5 * LIMIT_S)
+@pytest.mark.parametrize("page", sorted(path.name for path in (ROOT / "docs").glob("*.md")))
+def test_the_commands_of_a_page_work_in_their_order(page: str, copy: Path) -> None:
+    play(blocks((copy / "docs" / page).read_text()), copy, f"docs/{page}")
 
 
 def test_a_command_that_fails_is_named_by_its_line(tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ def parts(settings: Settings, found: Deployment) -> list[Part]:
         _opa(settings, found),
         _policy(found),
         _failure(found),
+        _shadow(found),
         _cache(found),
         _follower(settings, found),
         *_logs(found),
@@ -125,6 +126,30 @@ def _failure(found: Deployment) -> Part:
         "for_s": round(for_s, 1),
     }
     return Part("activation", "warn", f"{what}{why}" + (f", for {span(for_s)}" if for_s else ""), figures)
+
+
+def _shadow(found: Deployment) -> Part:
+    """What is recorded and not enforced."""
+    if found.worker is None:
+        return Part("shadow", "unknown", "the worker does not answer")
+    everything, agents, rules = (
+        int(found.worker.value(f"aegis_shadow_{what}")) for what in ("all", "agents", "rules")
+    )
+    would_block = int(found.worker.value("aegis_would_block_total"))
+    figures: dict[str, Any] = {
+        "all": bool(everything),
+        "agents": agents,
+        "rules": rules,
+        "would_block": would_block,
+    }
+    let_out = f"{would_block} would have been blocked"
+    if everything:
+        for_s = found.worker.value("aegis_shadow_all_seconds")
+        figures["for_s"] = round(for_s, 1)
+        return Part("shadow", "warn", f"nothing of policy is enforced, for {span(for_s)}; {let_out}", figures)
+    if agents or rules:
+        return Part("shadow", "ok", f"{agents} agents, {rules} rules; {let_out}", figures)
+    return Part("shadow", "off", "everything is enforced", figures)
 
 
 def _cache(found: Deployment) -> Part:

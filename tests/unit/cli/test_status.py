@@ -84,6 +84,14 @@ def test_without_anybody_everything_is_down_or_unknown() -> None:
             "v2.0.0 (22222222): OPA does not ask for it, for 5 min",
         ),
         ({"follower": None}, "control log", "unknown", "does not answer"),
+        ({}, "shadow", "off", "everything is enforced"),
+        ({"worker": worker(aegis_shadow_rules=2)}, "shadow", "ok", "0 agents, 2 rules; 0 would"),
+        (
+            {"worker": worker(aegis_shadow_all=1, aegis_shadow_all_seconds=7200, aegis_would_block_total=3)},
+            "shadow",
+            "warn",
+            "nothing of policy is enforced, for 2.0 h; 3 would have been blocked",
+        ),
         ({"damage": "entries: what"}, "ledger", "ok", "worker-0: 10 entries, 0 not sealed"),
     ],
 )

@@ -3,6 +3,8 @@
 import hashlib
 from typing import Any
 
+from msgspec.structs import replace
+
 from authz import canonical
 from authz.errors import Denied
 from authz.replay.compare import Outcome, differences, outcome, recorded_outcome
@@ -54,6 +56,8 @@ def test_a_denial_in_shadow_is_compared_by_what_policy_decided() -> None:
     assert recorded_outcome(shadow) == Outcome("deny", "too_much", "reading")
     assert differing(shadow, denied) == []
     assert differing(shadow, ALLOW) == ["decision", "reason_code"]
+    uncleaned = shadow | {"policy_decision": "sanitize"}
+    assert differing(uncleaned, replace(denied, decision=Decision.SANITIZE)) == []
 
 
 def test_an_allow_whose_condition_cannot_be_met_is_the_denial_that_it_was() -> None:
