@@ -74,6 +74,12 @@ def _mention(name: str) -> re.Pattern[str]:
     return re.compile(r"\b" + r"\s*(?:\.|\[\s*[\"`])\s*".join(map(re.escape, name.split("."))) + r"\b")
 
 
+def reached(bundle: Path, name: str, opa: OpaTool) -> frozenset[Fact]:
+    """The rules that entry point `name` may come to, by their paths below `data`."""
+    found = _deps(bundle, _named(name)[1], opa)
+    return frozenset(_strings(path)[1:] for path in found.get("virtual", []))
+
+
 def _entry_point(bundle: Path, name: str, prints: bool, opa: OpaTool) -> EntryPoint:
     terms, reference = _named(name)
     found = _deps(bundle, reference, opa)

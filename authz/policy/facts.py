@@ -103,7 +103,12 @@ def _overlap(one: Path, other: Path) -> bool:
 
 def is_volatile(path: Path) -> bool:
     """Whether `path` always takes in something volatile; all headers are looked at per request."""
-    return path != HEADERS and any(_overlap(path, volatile) for volatile in _VOLATILE)
+    return path != HEADERS and bool(volatile_in(path))
+
+
+def volatile_in(path: Path) -> tuple[Path, ...]:
+    """The volatile fields that `path` takes in, is, or lies in."""
+    return tuple(volatile for volatile in _VOLATILE if _overlap(path, volatile))
 
 
 def _named_credentials(paths: Iterable[Path]) -> frozenset[str]:

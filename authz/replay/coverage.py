@@ -22,11 +22,17 @@ def obstacle(kept: EntryPoint, asked: EntryPoint, masked: Iterable[str]) -> Why 
     had, wanted = _paths(kept), _paths(asked)
     if not all(_covered(path, had) for path in wanted):
         return Why.NOT_CAPTURED
-    hidden = [_parts(pointer) for pointer in masked]
-    missed = [part for part in hidden if any(_overlap(path, part) for path in wanted)]
-    if any(part in PAYLOAD for part in missed):  # no obligation permitted it to be kept
+    hidden = missed(asked, masked)
+    if any(part in PAYLOAD for part in hidden):  # no obligation permitted it to be kept
         return Why.NOT_CAPTURED
-    return Why.REDACTED if missed else None
+    return Why.REDACTED if hidden else None
+
+
+def missed(asked: EntryPoint, masked: Iterable[str]) -> list[Path]:
+    """What is masked of that which `asked` reads."""
+    wanted = _paths(asked)
+    parts = [_parts(pointer) for pointer in masked]
+    return [part for part in parts if any(_overlap(path, part) for path in wanted)]
 
 
 def _paths(entry: EntryPoint) -> list[Path]:
