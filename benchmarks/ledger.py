@@ -1,6 +1,6 @@
 """`make bench-ledger`: what the ledger itself does in a second, on this machine, without gRPC.
 
-    python benchmarks/ledger.py [--entries 1000000] [--state DIRECTORY] [--out benchmarks/results/NAME.json]
+    python benchmarks/ledger.py [--entries 1000000] [--state DIRECTORY] [--only PART] [--out NAME.json]
 
 A worker's real writer appends entries as long as those of `make up` (2 KB), 512 of them waiting for their
 sync at a time, and is killed; it starts again with nothing sealed and, after a real follower's round, with
@@ -28,7 +28,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -193,36 +194,47 @@ def verified(state: Path, level: int) -> tuple[int, float, float]:
     return sum(log["entries"] for log in report["logs"]), seconds, largest
 
 
-def measure(state: Path, entries: int) -> Iterator[tuple[str, str, bool | None]]:
-    """What was measured, the figure, and whether it meets its target, if it has one."""
+Figures = Iterator[tuple[str, str, bool | None]]
+"""What was measured, the figure, and whether it meets its target, if it has one."""
+
+
+def grow(state: Path, entries: int) -> Figures:
+    """Append, and start again with nothing sealed, then with all: a ledger that is there stays as it is."""
     settings = settings_in(state)
     if not (state / "ledger").exists():
         run = child("append", state, entries)
         rate = f"{run['per_second']:,.0f}/s, {run['cpu_us']:.0f} us of CPU each"
         yield f"append {run['entries']:,} entries, {WAITING} waiting", rate, run["per_second"] >= 10_000
-        yield "start again, nothing sealed", *_start(state)
-    (epoch,) = (path for path in settings.ledger_directory.iterdir() if path.is_dir())
+        yield "start again, nothing sealed", *restart(state)
     yield "a follower's first round over all", f"{seal(settings):.1f} s", None
-    yield "start again, all sealed", *_start(state)
-    first, later = proofs(epoch)
-    yield (
-        "proof, by a process that just began",
-        f"{statistics.median(first):.1f} ms, worst {first[-1]:.1f}",
-        first[-1] < 50,
-    )
-    yield (
-        "proof, by one that goes on",
-        f"{statistics.median(later):.1f} ms, worst {later[-1]:.1f}",
-        later[-1] < 50,
-    )
-    for level in (1, 2, 3):
+    yield "start again, all sealed", *restart(state)
+
+
+def prove(state: Path, _: int) -> Figures:
+    (epoch,) = (path for path in settings_in(state).ledger_directory.iterdir() if path.is_dir())
+    for who, times in zip(("that just began", "that goes on"), proofs(epoch), strict=True):
+        figure = f"{statistics.median(times):.1f} ms, worst {times[-1]:.1f}"
+        yield f"proof, by a process {who}", figure, times[-1] < 50
+
+
+def verify(level: int) -> Callable[[Path, int], Figures]:
+    def measured(state: Path, _: int) -> Figures:
         count, seconds, megabytes = verified(state, level)
         scaled = seconds * TEN_MILLION / count
         figure = f"{seconds:.1f} s, {megabytes:.0f} MB; 10 million by proportion: {scaled:.0f} s"
         yield f"verify level {level}, {count:,} entries", figure, scaled <= 60 if level == 2 else None
 
+    return measured
 
-def _start(state: Path) -> tuple[str, bool]:
+
+PARTS: dict[str, Callable[[Path, int], Figures]] = {
+    "grow": grow,
+    "prove": prove,
+    **{f"verify{level}": verify(level) for level in (1, 2, 3)},
+}
+
+
+def restart(state: Path) -> tuple[str, bool]:
     """Of a worker that was killed; the target is for a million entries, whatever there are."""
     run = child("start", state, 0)
     figure = f"{run['open_s']:.2f} s, with Python {run['whole_s']:.2f} s"
@@ -243,6 +255,7 @@ def main() -> int:
     parser.add_argument("--entries", type=int, default=MILLION)
     parser.add_argument("--state", type=Path)
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--only", choices=PARTS, action="append", help="with --state; may be repeated")
     parser.add_argument("--child", choices=("append", "start"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child == "append":
@@ -254,7 +267,8 @@ def main() -> int:
         prepare(state)
         found = {"python": platform.python_version(), "cpus": len(os.sched_getaffinity(0))}
         missed = False
-        for what, figure, met in measure(state, options.entries):
+        figures = (PARTS[part](state, options.entries) for part in options.only or PARTS)
+        for what, figure, met in chain.from_iterable(figures):
             missed = missed or met is False
             print(f"{what:<52} {figure}{'' if met is None else '   met' if met else '   MISSED'}", flush=True)
             found[what] = figure

@@ -155,7 +155,7 @@ class InUse:
 
     def see_run(self, lines: bytes) -> None:
         """The next entries, which have their newlines. Raises as `see`."""
-        if not self._begun or _MARK in lines:
+        if not self._begun or lines.rfind(_MARK) >= 0:  # half of the cost of `in`
             for entry in lines[:-1].split(b"\n"):
                 self.see(entry)
         else:

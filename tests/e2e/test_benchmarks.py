@@ -25,7 +25,7 @@ def test_the_ledger_s_benchmark_says_every_figure(tmp_path: Path) -> None:
         "append",
         "start again, nothing sealed",
         "start again, all sealed",
-        "proof, by one that goes on",
+        "proof, by a process that goes on",
     ):
         assert any(name.startswith(what) for name in found), what
     assert {name.split(",")[0] for name in found if name.startswith("verify")} == {
