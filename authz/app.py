@@ -34,6 +34,7 @@ from authz.ledger import keys as key_files
 from authz.ledger.activations import standings
 from authz.ledger.kernel_clock import kernel_clock
 from authz.ledger.opening import Outside, open_ledger
+from authz.ledger.scrub import Scrub
 from authz.ledger.writer import LedgerWriter, Observed
 from authz.pipeline import Authorizer, Observer
 from authz.policy.activation import ActivationWatch, open_watch
@@ -99,6 +100,7 @@ class Worker:
         self.metrics = WorkerMetrics()
         self.counts: OutcomeCounts | None = None
         self.failed = False
+        self.scrub = Scrub(on_damage=self._ledger_failed)
         self._listening = False
         self._stopping = stopping
 
@@ -123,6 +125,7 @@ class Worker:
             observed=_Observed(self.metrics),
             accept_damage=accept_damage,
             outside=_outside(settings),
+            leave=self.scrub.leave,
         )
         stack.push_async_callback(self.ledger.close)
         named, shadow = standings(settings), self.shadowing.shadow
@@ -146,6 +149,7 @@ class Worker:
             stack.push_async_callback(self.listener.stop)
         await self.server.start()
         stack.push_async_callback(self.server.stop)
+        stack.push_async_callback(_cancel, asyncio.create_task(self.scrub.run()))
         self._listening = True
 
     async def watch(self) -> None:
@@ -258,6 +262,12 @@ class Worker:
             yield "aegis_engine_errors_total", "Questions without an answer.", count, {"reason_code": reason}
         yield "aegis_ledger_entries", "Entries of the current log.", ledger.seq, {}
         yield "aegis_ledger_healthy", "1 while records can be written.", float(ledger.healthy), {}
+        yield (
+            "aegis_ledger_unread_entries",
+            "Signed before the start, not read since.",
+            self.scrub.entries,
+            {},
+        )
         late = ledger.late_syncs
         yield "aegis_ledger_late_syncs_total", "Times the sync bound was exceeded.", late, {}
         if ledger.disclosures:
@@ -274,6 +284,12 @@ class Worker:
         if self.counts and self.outcomes:
             queued, streams = self.outcomes.queued, self.outcomes.streams
             yield from self.counts.gauges(queued, streams, not_written=ledger.notes_lost)
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
 
 
 def _outside(settings: Settings) -> Outside | None:

@@ -42,6 +42,7 @@ from authz.ledger import files, notes
 from authz.ledger.checkpoint_store import open_to_sign
 from authz.ledger.opening import open_ledger
 from authz.ledger.proofs import Proofs
+from authz.ledger.scrub import Scrub
 from authz.ledger.writer import Observed
 
 WAITING = 512
@@ -126,8 +127,14 @@ def start(state: Path) -> None:
 
     async def opened() -> None:
         began = time.perf_counter()
-        ledger = open_ledger(settings_in(state), on_failure=lambda: None, observed=Observed())
-        print(json.dumps({"open_s": time.perf_counter() - began, "entries": ledger.seq}))
+        reading = Scrub(on_damage=lambda: sys.exit("damaged"))
+        ledger = open_ledger(
+            settings_in(state), on_failure=lambda: None, observed=Observed(), leave=reading.leave
+        )
+        seconds = time.perf_counter() - began
+        await reading.run()
+        rest_s = time.perf_counter() - began - seconds
+        print(json.dumps({"open_s": seconds, "entries": ledger.seq, "rest_s": rest_s}))
 
     uvloop.run(opened())
     sys.stdout.flush()
@@ -237,8 +244,11 @@ PARTS: dict[str, Callable[[Path, int], Figures]] = {
 def restart(state: Path) -> tuple[str, bool]:
     """Of a worker that was killed; the target is for a million entries, whatever there are."""
     run = child("start", state, 0)
-    figure = f"{run['open_s']:.2f} s, with Python {run['whole_s']:.2f} s"
-    return figure, run["whole_s"] <= 5 * max(1.0, run["entries"] / MILLION)
+    ready_s, rest_s = run["whole_s"] - run["rest_s"], run["rest_s"]
+    rest = f"; the rest is read while it serves, in {rest_s:.1f} s" if rest_s > 0.1 else ""
+    return f"{run['open_s']:.2f} s, with Python {ready_s:.2f} s{rest}", ready_s <= 5 * max(
+        1.0, run["entries"] / MILLION
+    )
 
 
 def prepare(state: Path) -> None:

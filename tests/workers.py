@@ -8,6 +8,7 @@ worker.check()                                     our verifier and the independ
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -154,6 +155,23 @@ class Worker:
         finally:
             sealer.close()
             store.close()
+
+
+async def grow(ledger: LedgerWriter, entries: int, at_once: int = 512) -> None:
+    """Append decisions until the log has so many entries, or a few more."""
+
+    async def client() -> None:
+        while ledger.seq < entries:
+            await ledger.append("decision", decision(ledger.seq))
+
+    await asyncio.gather(*(client() for _ in range(at_once)))
+
+
+def flip(segment: Path, place: int) -> None:
+    """Change one bit in entry number `place` of a segment."""
+    lines = segment.read_bytes().split(b"\n")
+    lines[place] = lines[place].replace(b"aegis.test", b"aegis.tesu", 1)
+    segment.write_bytes(b"\n".join(lines))
 
 
 async def kill(writer: LedgerWriter) -> None:

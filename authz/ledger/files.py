@@ -29,7 +29,9 @@ from authz.ledger.report import Fault
 MAX_DEPTH: Final = 8  # directories between a path and an epoch
 MAX_STRANGERS: Final = 32  # names in a log's directory that are said one by one
 # What a log's directory may hold besides other directories; the last one is there while a checkpoint is made.
-_OWN: Final = frozenset(("entries", "tile", "checkpoint", "disclosures", "failed", ".checkpoint.new"))
+_OWN: Final = frozenset(
+    ("entries", "tile", "checkpoint", "damaged", "disclosures", "failed", ".checkpoint.new")
+)
 _SEGMENT: Final = re.compile(r"([0-9]{8})\.(jsonl|pruned)")
 PRUNED: Final = ".pruned"  # ends the name of a marker (pruned.py)
 BLOCK: Final = 1 << 17  # bytes of whole lines, and one more line

@@ -20,16 +20,15 @@ from authz.ledger import files, merkle, segment
 from authz.ledger.journal import SEGMENT_ENTRIES, segment_name
 from authz.ledger.report import Fault
 from authz.ledger.succession import InUse
-
-Seal = tuple[int, bytes]
-"""A size and the root (32 bytes) that was signed for it."""
+from authz.ledger.unread import KeyOf, Start, Unread, start
+from authz.ledger.unread import Seal as Seal
 
 
 class Held(Struct):
     """`size` good entries up to the one with hash `tip` (hex) and the `root` over them; then `fault`, or an
     incomplete last line of `torn_bytes` in `last_file`. `opened` and `last` are members of the first and the
     last good entry, `in_use` the record key after it. `sealed` is the largest size that was ever signed;
-    `contradicts`: not these entries.
+    `contradicts`: not these entries. `unread`: the part that a checkpoint and its tiles stand for.
     """
 
     directory: Path
@@ -45,36 +44,56 @@ class Held(Struct):
     fault: Fault | None = None
     contradicts: bool = False
     in_use: InUse = field(default_factory=InUse)
+    unread: Unread | None = None
 
     @property
     def closed(self) -> bool:
         return self.last.get("kind") == "close" and self.fault is None
 
 
-def read(directory: Path, log: str, seals: Iterable[Seal]) -> Held:
-    """Raises OSError if something cannot be read or synced."""
+def read(directory: Path, log: str, seals: Iterable[Seal], key_of: KeyOf | None = None) -> Held:
+    """All of it; with `key_of` only what no tiles under a checkpoint stand for, unless something is wrong.
+    Raises OSError if something cannot be read or synced.
+    """
     seals = [(size, root) for size, root in seals if size]
-    held, roots = _walk(directory, log, seals, trusted=max((size for size, _ in seals), default=0))
-    wrong = [size for size, root in seals if size in roots and roots[size] != root]
-    if wrong:
-        held, _ = _walk(directory, log, seals, trusted=0)  # once more, to find the first line that is wrong
+    begin = start(directory, log, seals, key_of) if key_of else None
+    if begin:
+        held, roots = _walk(directory, log, seals, begin=begin)
+        held.unread = begin.unread
+        if held.fault is None and held.size >= held.sealed and not _wrong(seals, roots):
+            return _with_ends(held)
+    held, roots = _walk(directory, log, seals)
+    if wrong := _wrong(seals, roots):
+        held, _ = _walk(directory, log, seals, closely=True)  # to find the first line that is wrong
         what = f"the root over {wrong[0]} entries is not the one that was signed"
         held.fault = held.fault or Fault(what, str(directory / "checkpoint"))
         held.contradicts = True
-    if held.size:
-        _read_ends(held)
-    return held
+    return _with_ends(held)
 
 
-def _walk(directory: Path, log: str, seals: list[Seal], trusted: int) -> tuple[Held, dict[int, bytes]]:
-    """Segments that lie whole below `trusted` are only hashed. With it the roots at the sizes of `seals`."""
+def _wrong(seals: list[Seal], roots: dict[int, bytes]) -> list[int]:
+    """The sizes whose roots are not those that were signed."""
+    return [size for size, root in seals if size in roots and roots[size] != root]
+
+
+def _walk(
+    directory: Path, log: str, seals: list[Seal], *, begin: Start | None = None, closely: bool = False
+) -> tuple[Held, dict[int, bytes]]:
+    """From the first segment, or where `begin` says. Those that lie whole below a seal are only hashed, if
+    not `closely`. With it the roots at the sizes of `seals`.
+    """
     listing = files.segments(directory)
     held = Held(directory, log, sealed=max((size for size, _ in seals), default=0))
     tree, roots = merkle.CompactRange(), {0: merkle.EMPTY_HASH}
-    for file in listing.files:
+    numbers, parts, trusted = listing.numbers, listing.files, 0 if closely else held.sealed
+    if begin:
+        tree, held.tip, held.in_use = begin.tree, begin.tip, begin.in_use
+        roots |= begin.roots
+        numbers, parts = numbers[begin.segments :], parts[begin.segments :]
+    for file in parts:
         _drop(file)
-    for place, (number, file) in enumerate(zip(listing.numbers, listing.files, strict=True)):
-        for coming in listing.files[place : place + 2]:
+    for place, (number, file) in enumerate(zip(numbers, parts, strict=True)):
+        for coming in parts[place : place + 2]:
             _fetch(coming)
         first = number * SEGMENT_ENTRIES
         last = file == listing.files[-1] and listing.fault is None
@@ -121,8 +140,10 @@ def _fetch(file: Path) -> None:
         os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
 
 
-def _read_ends(held: Held) -> None:
+def _with_ends(held: Held) -> Held:
     """`opened` and `last`; the last entry's attestation stands for all before it, which its link covers."""
+    if held.size == 0:
+        return held
     place = held.size - 1
     first, file = (held.directory / "entries" / segment_name(seq) for seq in (0, place))
     held.opened = canonical.parse(_entry(first, 0))
@@ -133,6 +154,7 @@ def _read_ends(held: Held) -> None:
     except ValueError as error:
         what = f"the last good entry is not by the record key in use: {error}"
         held.fault = held.fault or Fault(what, str(file), place % SEGMENT_ENTRIES + 1, place)
+    return held
 
 
 def _entry(file: Path, place: int) -> bytes:

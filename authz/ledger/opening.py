@@ -38,6 +38,7 @@ from authz.ledger.keyring import Keyring
 from authz.ledger.lock import Lock
 from authz.ledger.record_keys import RecordKeys
 from authz.ledger.recovery import Epoch, Facts, Recovery, is_epoch, mark_failed
+from authz.ledger.unread import Unread
 from authz.ledger.writer import RESERVED, LedgerWriter, Observed, Pace
 
 log = structlog.get_logger(__name__)
@@ -69,9 +70,12 @@ def open_ledger(
     random: Callable[[int], bytes] = os.urandom,
     accept_damage: bool = False,
     outside: Outside | None = None,
+    leave: Callable[[Unread], None] | None = None,
 ) -> LedgerWriter:
     """In a running event loop, which waits while the disk is read. `on_failure` is called once, if nothing
     can be appended any more. What was seen `outside` and is not here means that the disk was rolled back.
+    With `leave` only what no tiles under a checkpoint stand for is read, and it is told what is left to read
+    (`scrub.py`); otherwise all is.
 
     Raises KeyUnusable, LedgerLocked, IntegrityViolation (damage below a checkpoint, unless `accept_damage`),
     or EvidenceUnavailable for everything else that keeps entries from getting down.
@@ -83,7 +87,7 @@ def open_ledger(
         lock = Lock(root / "lock", f"{root}: another process writes this ledger")
         try:
             room = opening.room()
-            epoch = opening.recover(boot_id(), random, accept_damage=accept_damage)
+            epoch = opening.recover(boot_id(), random, accept_damage=accept_damage, leave=leave)
             return opening.writer(epoch, room, observed, on_failure, lock.release)
         except BaseException:
             lock.release()
@@ -132,7 +136,14 @@ class _Opening:
             )
         return quota - used
 
-    def recover(self, boot_id: str, random: Callable[[int], bytes], *, accept_damage: bool) -> Epoch:
+    def recover(
+        self,
+        boot_id: str,
+        random: Callable[[int], bytes],
+        *,
+        accept_damage: bool,
+        leave: Callable[[Unread], None] | None,
+    ) -> Epoch:
         store = open_store(self._settings, read_only=True)
         facts = Facts(
             boot_id=boot_id,
@@ -145,10 +156,15 @@ class _Opening:
             holds=lambda public: self._keys.holder(public) is not None,
             log_vkeys=lambda log: [keys.vkey(log, public) for public in self._log_keys],
             new_epoch=lambda after: epoch_name(self._clock_ns(), random(8), after),
+            key_of=self._keys.by_kid if leave else None,
         )
         try:
             recovery = Recovery(self._root, self._origin, facts, self._disk, accept_damage=accept_damage)
-            return recovery.epoch()
+            epoch = recovery.epoch()
+            if leave:
+                for unread in recovery.unread:
+                    leave(unread)
+            return epoch
         finally:
             if store:
                 store.close()

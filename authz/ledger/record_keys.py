@@ -42,6 +42,10 @@ class RecordKeys:
         """Whether `public` is or was the record key here."""
         return self._ring.find(public) is not None
 
+    def by_kid(self, kid: str) -> bytes | None:
+        """The public key with this thumbprint, if it is or was the record key here."""
+        return next((key.public for key in self._ring.listed() if key.kid == kid), None)
+
     def newer(self) -> Signer | None:
         """The key in use, if the files have changed since it was asked last; None otherwise."""
         stamp = self._ring.stamp()

@@ -26,8 +26,12 @@ from authz.ledger import held, keys, merkle
 from authz.ledger.clock import is_epoch_name
 from authz.ledger.held import Held, Seal
 from authz.ledger.journal import FAILED, Disk
+from authz.ledger.unread import KeyOf, Unread
 
 MAX_WHY: Final = 512  # characters
+DAMAGED: Final = (
+    "damaged"  # a file in an epoch's directory: it has to be read whole before it is gone on with
+)
 
 Entry = tuple[str, dict[str, Any]]
 """Kind and members of an entry to be written."""
@@ -53,7 +57,8 @@ class Facts(Struct, frozen=True):
     were, oldest first; `opening(log)` the members of an `open` entry that this worker writes now, by the
     record key `public`; `lists(public)` whether a worker here ever signed by that one, `holds(public)`
     whether this one still can; `log_vkeys(log)` the vkeys of every key that signs its checkpoints or did;
-    `new_epoch(after)` a name that sorts after `after`.
+    `new_epoch(after)` a name that sorts after `after`. With `key_of`, what tiles under a checkpoint stand for
+    is not read.
     """
 
     boot_id: str
@@ -66,6 +71,7 @@ class Facts(Struct, frozen=True):
     holds: Callable[[bytes], bool]
     log_vkeys: Callable[[str], Iterable[str]]
     new_epoch: Callable[[str], str]
+    key_of: KeyOf | None = None
 
 
 class Recovery:
@@ -76,6 +82,7 @@ class Recovery:
     ) -> None:
         self._root, self._origin, self._facts, self._disk = root, origin, facts, disk
         self._accept = accept_damage
+        self._looked_at: list[Held] = []
         self._hold = cache(self._read)
 
     def epoch(self) -> Epoch:
@@ -94,9 +101,19 @@ class Recovery:
     def _log(self, name: str) -> str:
         return f"{self._origin}/{name}"
 
+    @property
+    def unread(self) -> list[Unread]:
+        """What still has to be read of the epochs that were looked at."""
+        return [found.unread for found in self._looked_at if found.unread]
+
     def _read(self, name: str) -> Held:
         directory, log = self._root / name, self._log(name)
-        return held.read(directory, log, self._facts.seals(log, directory))
+        whole = self._accept or os.path.lexists(directory / DAMAGED)
+        found = held.read(
+            directory, log, self._facts.seals(log, directory), None if whole else self._facts.key_of
+        )
+        self._looked_at.append(found)
+        return found
 
     def _lost(self, names: list[str], heir: str) -> str:
         """The newest log that was ever signed for this worker, if it is not on this disk although it is newer
@@ -187,6 +204,8 @@ class Recovery:
             self._cut(found.last_file, found)
             members["cut_bytes"] = found.torn_bytes
         self._disk.sync_directory(entries)
+        if os.path.lexists(found.directory / DAMAGED):  # it was read whole, and is whole again
+            self._disk.remove(found.directory / DAMAGED)
         if cut := sorted(path.name for path in entries.glob(f"*.torn-{found.size}-*")):
             members["cut_file"] = cut[-1]  # also if the one that cut it was killed before it could say so
         return Epoch(
@@ -260,11 +279,21 @@ def _unused(segment: Path, seq: int) -> Path:
 
 
 def mark_failed(directory: Path, why: str, disk: Disk) -> None:
-    """Leave word that a sync failed here: this epoch must not be continued. The first word stays. Raises
-    OSError.
+    """Leave word that a sync failed here: this epoch must not be continued. Raises OSError."""
+    _leave_word(directory / FAILED, why, disk)
+
+
+def mark_damaged(directory: Path, why: str, disk: Disk) -> None:
+    """Leave word that entries here are not those that were signed: the next start reads all of them, and
+    stops. Raises OSError.
     """
+    _leave_word(directory / DAMAGED, why, disk)
+
+
+def _leave_word(file: Path, why: str, disk: Disk) -> None:
+    """The first word stays."""
     with suppress(FileExistsError):
-        write_new(directory / FAILED, f"{why}\n".encode(), disk)
+        write_new(file, f"{why}\n".encode(), disk)
 
 
 def write_new(path: Path, data: bytes, disk: Disk) -> None:

@@ -143,6 +143,18 @@ class InUse:
         self._by = b""  # what attests the entry that was seen last
         self._begun = False
 
+    @classmethod
+    def after(cls, entry: bytes, members: dict[str, Any], public: bytes) -> InUse:
+        """As it is after `entry` somewhere in a log, which `public` attests. Raises ValueError if it does
+        not, or for a hand-over that is none.
+        """
+        found = cls()
+        found._begun, found.public, found._by = True, public, public
+        found.check(entry, members)
+        if handed := read(members):
+            found.public = handed.public
+        return found
+
     def see(self, entry: bytes) -> None:
         """The next entry. Raises ValueError for a hand-over that is none, or not by the key in use."""
         if not self._begun:

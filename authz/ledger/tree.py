@@ -44,10 +44,25 @@ class Tree:
 
     def entry(self, seq: int) -> bytes:
         """The stored entry, if it is the one under the checkpoint. Raises IndexError for none."""
+        (entry,) = self._entries(seq, seq + 1, self.leaf(seq))
+        return entry
+
+    def leaf(self, seq: int) -> bytes:
+        """The leaf hash of entry `seq`. Raises IndexError for none."""
         if not 0 <= seq < self.size:
             raise IndexError(f"no entry {seq} in a tree of {self.size}")
-        (entry,) = self._entries(seq, seq + 1, self._hash(0, seq))
-        return entry
+        return self._hash(0, seq)
+
+    def range(self, size: int) -> merkle.CompactRange:
+        """The tree as it was when it had `size` entries, to be gone on with. Raises IndexError for more than
+        there are.
+        """
+        if not 0 <= size <= self.size:
+            raise IndexError(f"no tree of {size} below one of {self.size}")
+        tree = merkle.CompactRange()
+        for level, index in merkle.subtrees(0, size):
+            tree.push(self._node(level, index), level)
+        return tree
 
     def inclusion_proof(self, seq: int) -> list[bytes]:
         """Sibling hashes of entry `seq` from the leaf upward. Raises IndexError for none."""

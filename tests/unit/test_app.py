@@ -23,8 +23,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from authz.app import EXIT_LEDGER_FAILED, EXIT_OK, Worker, serve
 from authz.config import Settings
-from authz.errors import ConfigError
+from authz.errors import ConfigError, IntegrityViolation
+from authz.followers.bundles import activate
 from authz.ledger import keys
+from authz.ledger.journal import SEGMENT_ENTRIES
 from authz.ledger.opening import open_ledger
 from authz.wire.server import SERVICE, CheckServer
 from tests import ledgers
@@ -39,6 +41,8 @@ from tests.wire.logged import entry, said
 from tests.wire.logged import message as logged
 from tests.wire.outcomes import METHOD
 from tests.worker import PERMISSIVE, Answer, message, read_answer
+from tests.workers import Worker as Ledger
+from tests.workers import flip, grow
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 
@@ -285,6 +289,24 @@ async def test_a_worker_that_starts_or_stops_says_so(place: Place, monkeypatch: 
         stopping.set()
         assert worker.not_ready() == ["stopping"]
     assert place.kinds() == ["open", "close"]
+
+
+async def test_damage_in_what_the_start_did_not_read_stops_the_worker_and_the_next_start(
+    place: Place,
+) -> None:
+    before = Ledger(place.state)
+    async with before.doomed() as ledger:
+        await grow(ledger, SEGMENT_ENTRIES + 10)
+    before.seal()
+    flip(before.epochs[0] / "entries/00000000.jsonl", 4711)
+    async with asyncio.timeout(60):
+        assert await serve(place.settings) == EXIT_LEDGER_FAILED
+    with pytest.raises(IntegrityViolation) as stopped:
+        await serve(place.settings)
+    assert (stopped.value.seq, stopped.value.line) == (4711, 4712)
+    found = ledgers.check(before.root).first_fault
+    assert found is not None
+    assert found.seq == 4711
 
 
 async def test_keys_are_followed_while_it_runs(place: Place) -> None:
