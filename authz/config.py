@@ -162,6 +162,10 @@ class Listen(_Section):
         description="Address for Envoy's access log, as for `check` (`unix:run/outcomes.sock`), one for each "
         "worker: whoever reaches it can forge outcomes. Empty: none are recorded.",
     )
+    transport: Literal["http2", "grpcio"] = Field(
+        default="http2",
+        description="What carries Check: our own HTTP/2, or grpcio, whose bare call takes six times the CPU.",
+    )
     tls: Tls = Tls()
     waiting: int = Field(
         default=1024,

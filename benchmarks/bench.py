@@ -25,6 +25,7 @@ import platform
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ def rounds(
     bench: Bench, loads: dict[str, list[str]], count: int, seconds: float, tolerant: bool
 ) -> report.Results:
     """Load -> target -> results, one per round. Exits when more is denied than a busy machine explains,
-    unless `tolerant`: then it is told like the rest.
+    unless `tolerant`: then it is told like the rest. Not every machine can ask OPA a thousand times a second.
     """
     results: report.Results = {load: {name: [] for name in bench.targets} for load in loads}
     for number in range(count):
@@ -87,7 +88,7 @@ def rounds(
                 taken = measure(target, options, offset * 10_000_000, seconds)
                 results[load][name].append(taken)
                 print(f"round {number + 1} {load:>14} {name:>15}: {report.brief(taken)}", file=sys.stderr)
-                if taken["denied"] > MOST_DENIED and not tolerant:
+                if taken["denied"] > MOST_DENIED and not tolerant and name != "uncached":
                     raise SystemExit(f"{load} {name}: answers other than 200: {taken['statuses']}")
     return results
 
@@ -112,7 +113,7 @@ def harder(plugin: Path, seconds: float) -> dict[str, Any]:
     measured = {}
     for name, conditions in HARDER.items():
         print(name, file=sys.stderr)
-        own = Conditions(plugin, conditions.data_mb, conditions.slow_sync_ms)
+        own = replace(conditions, plugin=plugin)
         measured[name] = run(own, RATE, 1, seconds, tolerant=True)
         report.show({f"{load}, {name}": table for load, table in measured[name]["summary"].items()})
     return measured
@@ -124,13 +125,18 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--plugin", type=Path)
+    parser.add_argument("--transport", choices=("http2", "grpcio"), default="http2")
     options = parser.parse_args()
     if options.plugin and not os.access(options.plugin, os.X_OK):
         parser.error(f"--plugin {options.plugin}: no such program")
     loads = CLOSED | (RATES if options.plugin else RATE)
     machine = {"python": platform.python_version(), "cpus": len(os.sched_getaffinity(0))}
     found = {"machine": machine} | run(
-        Conditions(options.plugin), loads, options.rounds, options.seconds, tolerant=bool(options.plugin)
+        Conditions(options.plugin, transport=options.transport),
+        loads,
+        options.rounds,
+        options.seconds,
+        tolerant=bool(options.plugin),
     )
     table = found["summary"]
     report.show(table)

@@ -38,6 +38,7 @@ class Conditions:
     plugin: Path | None = None  # opa-envoy-plugin, to run beside ours
     data_mb: int = 0  # policy data more than the library has
     slow_sync_ms: int = 0  # that each sync of the ledger takes longer
+    transport: str = "http2"  # what carries Check
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,8 @@ def deploy(places: Places, processes: Processes, conditions: Conditions) -> Benc
     collector = f"{LOOPBACK}:{Ports.free().upstream}"
     processes.start("collector", sys.executable, str(HERE / "collector.py"), collector)
     telemetry = {"otlp_endpoint": f"http://{collector}/v1/traces", "sampling": 0.01, "log_level": "warning"}
-    deployment = Deployment(places, ports, processes, {"telemetry": telemetry})
+    listen = {"listen": {"transport": conditions.transport}}
+    deployment = Deployment(places, ports, processes, {"telemetry": telemetry} | listen)
     source = _policy(places.run / "policy", conditions.data_mb)
     issuer, _ = deployment.prepare(source)
     deployment.start_follower()

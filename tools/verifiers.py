@@ -1,10 +1,11 @@
-"""Puts other people's verifiers of logs into .venv/bin for the tests: `tessera-fsck` and `tlogcheck`.
+"""Puts other people's verifiers into .venv/bin for the tests: `tessera-fsck`, `tlogcheck` and `h2spec`.
 
-Called by the Makefile after tools/opa.py for development; standard library only. Both are built by Go, which
+Called by the Makefile after tools/opa.py for development; standard library only. All are built by Go, which
 checks their sources against its checksum database, into `$XDG_CACHE_HOME/aegis`, outside the clone:
 
 * `tessera-fsck` is fsck of github.com/transparency-dev/tessera, at the pinned version;
-* `tlogcheck` is tests/go/tlogcheck, a short program around golang.org/x/mod/sumdb/note and tlog.
+* `tlogcheck` is tests/go/tlogcheck, a short program around golang.org/x/mod/sumdb/note and tlog;
+* `h2spec` is github.com/summerwind/h2spec, as tests/go/h2spec pins it.
 """
 
 from __future__ import annotations
@@ -22,15 +23,18 @@ import opa
 BIN: Final = opa.ROOT / ".venv/bin"
 FSCK: Final = "v1.0.4"
 FSCK_MODULE: Final = f"github.com/transparency-dev/tessera/cmd/fsck@{FSCK}"
-SOURCE: Final = opa.ROOT / "tests/go/tlogcheck"
+SOURCES: Final = opa.ROOT / "tests/go"
+# What is built in the module of that name, by its package.
+OWN: Final = {"tlogcheck": ".", "h2spec": "github.com/summerwind/h2spec/cmd/h2spec"}
 
 
 def main() -> None:
-    digest = hashlib.sha256(b"".join(file.read_bytes() for file in sorted(SOURCE.iterdir()))).hexdigest()
-    programs = {
-        "tessera-fsck": (f"tessera-{FSCK}", "fsck", ["install", "-trimpath", FSCK_MODULE]),
-        "tlogcheck": (f"tlogcheck-{digest[:16]}", "tlogcheck", ["build", "-C", str(SOURCE), "-trimpath"]),
-    }
+    programs = {"tessera-fsck": (f"tessera-{FSCK}", "fsck", ["install", "-trimpath", FSCK_MODULE])}
+    for name, package in OWN.items():
+        source = SOURCES / name
+        digest = hashlib.sha256(b"".join(file.read_bytes() for file in sorted(source.iterdir()))).hexdigest()
+        command = ["build", "-C", str(source), "-trimpath", package]
+        programs[name] = f"{name}-{digest[:16]}", name, command
     for name, (directory, made, command) in programs.items():
         binary = opa.cache().parent / directory / made
         if not os.access(binary, os.X_OK):
@@ -49,7 +53,7 @@ def build(binary: Path, command: list[str]) -> None:
         opa.say(f"building {binary.name} with {go} (once, a minute; kept in {binary.parent})")
         made = work / "bin" / binary.name
         if command[0] == "build":
-            command = [*command, "-o", str(made), "."]
+            command = [*command[:-1], "-o", str(made), command[-1]]
         opa.run([str(go), *command], opa.go_environment(work))
         made.replace(binary)
 

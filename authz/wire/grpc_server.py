@@ -1,92 +1,52 @@
-"""The gRPC server of one worker: Authorization/Check as raw bytes, and grpc.health.v1.
+"""Check over grpcio's HTTP/2: what `listen.transport: grpcio` chooses.
 
-In: a Service. Out: an address that answers (`listening.py` says to whom). Started and stopped by `app.py`.
-
-What is larger than the limits and an envelope together is answered RESOURCE_EXHAUSTED by gRPC itself, without
-a record: Envoy then denies (`failure_mode_allow: false`). Its own limits keep that from happening.
+In: an Endpoint. Out: an address that answers. Made by `server.py`. What is larger than the limit is answered
+RESOURCE_EXHAUSTED by gRPC itself.
 """
 
 from __future__ import annotations
 
-import asyncio
-from typing import Any, Final
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from authz.config import Settings
 from authz.wire.listening import bind
 from authz.wire.service import Service
-from authz.wire.tls import ServerTls, open_tls
-
-SERVICE: Final = "envoy.service.auth.v3.Authorization"
-GRACE_S: Final = 5.0  # for calls under way when the server stops; Envoy waits for less
-# What a CheckRequest may hold besides headers, path and body: metadata, certificates. With a limit of headers
-# exceeded it is still read, and denied with a record.
-ENVELOPE: Final = 1 << 20
-# Calls that one connection may have open, as a multiple of those that may wait, and at least: what is between
-# the two we refuse with a reason and a count; what is beyond Envoy holds back once it has been told.
-STREAMS_PER_WAITING: Final = 2
-FEWEST_STREAMS: Final = 1024
+from authz.wire.tls import ServerTls, peer_of
+from authz.wire.transport import SERVICE, Endpoint
 
 
-class CheckServer:
-    """Serves `service` at `settings.listen.check` until `stop`."""
+class GrpcTransport:
+    """`server.Transport` by grpcio."""
 
-    def __init__(self, settings: Settings, service: Service) -> None:
-        self.port = 0  # of TCP, once started
-        self._listen, self._state = settings.listen, settings.state
-        limits = settings.limits
-        largest = limits.body_bytes + limits.header_bytes + limits.path_bytes + ENVELOPE
-        streams = max(FEWEST_STREAMS, STREAMS_PER_WAITING * settings.listen.waiting)
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.port = 0
+        self._endpoint = endpoint
         self._server = grpc.aio.server(
             options=[
                 ("grpc.so_reuseport", 0),  # one address, one worker: a second one is told that it is taken
-                ("grpc.max_receive_message_length", largest),
-                ("grpc.max_concurrent_streams", streams),
+                ("grpc.max_receive_message_length", endpoint.largest),
+                ("grpc.max_concurrent_streams", endpoint.streams),
             ]
         )
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # absent from its stubs
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        self.tls = open_tls(settings, self._listen.check)
-        self._server.add_generic_rpc_handlers((_handlers(service, self.tls),))
-        self._serving: bool | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    def refresh(self) -> None:
-        """Follow the files of TLS."""
-        if self.tls is not None:
-            self.tls.refresh()
+        self._server.add_generic_rpc_handlers((_handlers(endpoint.service, endpoint.tls),))
 
     async def start(self) -> None:
-        """Bind and serve. Raises ConfigError naming the address that cannot be had."""
-        await self._tell(False)
-        credentials = self.tls.credentials() if self.tls else None
-        self.port = bind(self._server, self._listen.check, self._state, "listen.check", credentials)
+        endpoint = self._endpoint
+        credentials = endpoint.tls.credentials() if endpoint.tls else None
+        self.port = bind(self._server, endpoint.address, endpoint.state, endpoint.setting, credentials)
         await self._server.start()
 
-    def set_serving(self, serving: bool) -> None:
-        """Say to health checks whether this worker should get traffic."""
-        if serving is self._serving:
-            return
-        self._serving = serving
-        task = asyncio.get_running_loop().create_task(self._tell(serving), name="health")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def stop(self) -> None:
-        """NOT_SERVING for longer than Envoy's health-check interval, then finish what is under way."""
-        drain_s = self._listen.drain_s if self._serving else 0.0
-        self._serving = False
-        await asyncio.gather(*self._tasks)
-        await self._tell(False)
-        await asyncio.sleep(drain_s)
-        await self._server.stop(GRACE_S)
-
-    async def _tell(self, serving: bool) -> None:
+    async def tell(self, serving: bool) -> None:
         state = health_pb2.HealthCheckResponse
         for name in ("", SERVICE):
             await self._health.set(name, state.SERVING if serving else state.NOT_SERVING)
+
+    async def stop(self, grace_s: float) -> None:
+        await self._server.stop(grace_s)
 
 
 class _GrpcCall:
@@ -113,7 +73,7 @@ def _handlers(service: Service, tls: ServerTls | None) -> Any:
         return await service.handle(message, _GrpcCall(context))
 
     async def guarded(message: bytes, context: Any) -> bytes:
-        if tls is not None and not tls.admits(context):
+        if tls is not None and not tls.admits(peer_of(context)):
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, "not the pinned Envoy")
         return await service.handle(message, _GrpcCall(context))
 

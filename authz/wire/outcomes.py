@@ -28,7 +28,7 @@ from authz.telemetry.outcomes import OutcomeCounts
 from authz.values import FORWARDED
 from authz.wire import accesslog
 from authz.wire.listening import bind
-from authz.wire.tls import open_tls
+from authz.wire.tls import open_tls, peer_of
 
 log = structlog.get_logger(__name__)
 
@@ -201,7 +201,7 @@ class OutcomeServer:
         self._outcomes.finish()
 
     async def _stream(self, messages: AsyncIterator[bytes], context: Any) -> bytes:
-        if self.tls is not None and not self.tls.admits(context):
+        if self.tls is not None and not self.tls.admits(peer_of(context)):
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, "not the pinned Envoy")
         if self._outcomes.streams >= MAX_STREAMS:
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many streams")

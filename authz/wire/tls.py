@@ -1,19 +1,21 @@
 """TLS on the listeners for Envoy: our certificate, who signs clients, and which client is Envoy.
 
-In: `listen.tls` and its files. Out: credentials for grpc, and for each call whether its peer is a pinned
-one. Called by `server.py` and `outcomes.py`; `refresh` by `app.py` several times a second. A client without
-a certificate of the CA, or with an expired one, does not get past the handshake; one with a good certificate
-that is not pinned gets PERMISSION_DENIED and is counted: whoever is not Envoy may not even leave a record.
-TLS 1.2 and 1.3, as gRPC's core has it. Files that change are taken up by the next handshake; what is wrong
-with them leaves the old ones in use and is logged. Revocation lists are not read: workloads' certificates
-are short-lived.
+In: `listen.tls` and its files. Out: credentials for grpcio or a context for asyncio, and for each call
+whether its peer is a pinned one. Called by transports and by `outcomes.py`; `refresh` by `app.py` several
+times a second. A client without a certificate of the CA, or with an expired one, does not get past the
+handshake; one with a good certificate that is not pinned gets PERMISSION_DENIED and is counted: whoever is
+not Envoy may not even leave a record. TLS 1.2 and 1.3. Files that change are taken up by the next handshake;
+what is wrong with them leaves the old ones in use and is logged. Revocation lists are not read: workloads'
+certificates are short-lived.
 """
 
 from __future__ import annotations
 
 import os
+import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -68,6 +70,7 @@ class ServerTls:
         self._peers: dict[bytes, _Peer] = {}
         self._seen: tuple[tuple[int, ...], ...] = self._state()
         self._files = self._given = _read(self._paths)
+        self._context: tuple[_Files, ssl.SSLContext] | None = None
         self.refused = 0
         self.problem = ""
 
@@ -97,9 +100,14 @@ class ServerTls:
             log.error("tls_files_unusable", why=why)
         self.problem = why
 
-    def admits(self, context: Any) -> bool:
-        """Whether the peer of this call (a grpc context) is a pinned one whose certificate is still valid."""
-        (pem,) = context.auth_context().get("x509_pem_cert", (b"",))
+    def context(self) -> ssl.SSLContext:
+        """For a handshake that asyncio is about to do, with the newest files."""
+        if self._context is None or self._context[0] is not self._files:
+            self._context = self._files, _context(self._files)
+        return self._context[1]
+
+    def admits(self, pem: bytes) -> bool:
+        """Whether the peer with this certificate is a pinned one, and it is still valid."""
         peer = self._peers.get(pem)
         if peer is None:
             peer = self._look_at(pem)
@@ -147,6 +155,12 @@ class ServerTls:
         return tuple(found)
 
 
+def peer_of(context: Any) -> bytes:
+    """The certificate, in PEM, of the peer of a call of grpcio's; empty if there is none."""
+    (pem,) = context.auth_context().get("x509_pem_cert", (b"",))
+    return bytes(pem)
+
+
 def identities(pem: bytes) -> tuple[set[str], datetime]:
     """What a certificate can be pinned by, as `listen.tls.envoy` writes it, and when it ends.
 
@@ -170,6 +184,29 @@ def identities(pem: bytes) -> tuple[set[str], datetime]:
 def _configuration(files: _Files) -> Any:
     pair = (files.private_key, files.certificate)
     return grpc.ssl_server_certificate_configuration([pair], root_certificates=files.client_ca)
+
+
+def _context(files: _Files) -> ssl.SSLContext:
+    """TLS 1.2 or 1.3 with a client's certificate. Raises KeyUnusable."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.set_alpn_protocols(["h2"])
+    context.load_verify_locations(cadata=files.client_ca.decode("ascii", "ignore"))
+    with _chain(files) as chain:
+        context.load_cert_chain(chain)
+    return context
+
+
+@contextmanager
+def _chain(files: _Files) -> Iterator[str]:
+    """A file of certificate and private key that only this process has: ssl takes neither from memory."""
+    descriptor = os.memfd_create("chain", os.MFD_CLOEXEC)
+    try:
+        os.write(descriptor, files.private_key + b"\n" + files.certificate)
+        yield f"/proc/self/fd/{descriptor}"
+    finally:
+        os.close(descriptor)
 
 
 def _read(paths: Iterable[Path]) -> _Files:

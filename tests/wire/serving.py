@@ -16,6 +16,7 @@ from authz.wire.server import SERVICE, CheckServer
 from tests.wire.scripted import Scripted
 
 State = health_pb2.HealthCheckResponse
+TRANSPORTS = ("http2", "grpcio")
 TCP: dict[str, Any] = {"listen": {"check": "127.0.0.1:0", "drain_s": 0}, "development": True}
 
 
@@ -40,9 +41,12 @@ class Served:
 
 
 @asynccontextmanager
-async def serving(directory: Path, fault: Exception | None = None, **sections: Any) -> AsyncIterator[Served]:
+async def serving(
+    directory: Path, transport: str = "http2", fault: Exception | None = None, **sections: Any
+) -> AsyncIterator[Served]:
     """Over a Unix socket below `directory`, or where `sections` say; stopped without drain at the end."""
     sections = {"state": directory, "listen": {"drain_s": 0}} | sections
+    sections["listen"] = sections["listen"] | {"transport": transport}
     scripted = Scripted(fault, **sections)
     server = CheckServer(scripted.settings, scripted.service)
     await server.start()

@@ -14,16 +14,24 @@ import pytest
 from authz.errors import EvidenceUnavailable
 from authz.values import Malformed, Reason, Request
 from authz.wire.server import ENVELOPE, SERVICE
-from tests.wire.serving import TCP, Served, serving, until
+from tests.wire.serving import TCP, TRANSPORTS, Served, serving, until
 from tests.worker import message
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
-@pytest.fixture(params=["unix", "tcp"])
+@pytest.fixture(
+    params=[(place, transport) for place in ("unix", "tcp") for transport in TRANSPORTS], ids="-".join
+)
 async def served(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Served]:
-    async with serving(tmp_path, **(TCP if request.param == "tcp" else {})) as made:
+    place, transport = request.param
+    async with serving(tmp_path, transport, **(TCP if place == "tcp" else {})) as made:
         yield made
+
+
+@pytest.fixture(params=TRANSPORTS)
+def transport(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 def reason(response: Any) -> str:
@@ -111,17 +119,19 @@ async def test_when_the_caller_leaves_the_place_is_given_back(served: Served) ->
     ],
 )
 async def test_a_fault_of_ours_is_a_denial_and_no_grpc_error(
-    tmp_path: Path, fault: Exception, expected: Reason
+    tmp_path: Path, transport: str, fault: Exception, expected: Reason
 ) -> None:
-    async with serving(tmp_path, fault) as served:
+    async with serving(tmp_path, transport, fault) as served:
         response = await served.check(message())
         assert (reason(response), response.denied_response.status.code) == (expected, 503)
         assert b"secret" not in response.SerializeToString()
 
 
-async def test_in_a_crowd_everybody_is_decided_or_refused_and_no_source_takes_all(tmp_path: Path) -> None:
+async def test_in_a_crowd_everybody_is_decided_or_refused_and_no_source_takes_all(
+    tmp_path: Path, transport: str
+) -> None:
     listen = {"waiting": 6, "source_share": 0.5, "drain_s": 0}
-    async with serving(tmp_path, listen=listen) as served:
+    async with serving(tmp_path, transport, listen=listen) as served:
         served.pipeline.open.clear()
         greedy = [asyncio.create_task(served.check(message())) for _ in range(30)]
         await until(lambda: sum(task.done() for task in greedy) == 27)
@@ -139,9 +149,11 @@ async def test_in_a_crowd_everybody_is_decided_or_refused_and_no_source_takes_al
         assert {reason: count for reason, count in counted.items() if count} == {Reason.OVERLOADED: 27}
 
 
-async def test_what_is_larger_than_anything_allowed_is_an_error_and_envoy_denies(tmp_path: Path) -> None:
+async def test_what_is_larger_than_anything_allowed_is_an_error_and_envoy_denies(
+    tmp_path: Path, transport: str
+) -> None:
     limits = {"body_bytes": 1000, "header_bytes": 1000, "path_bytes": 1000}
-    async with serving(tmp_path, limits=limits) as served:
+    async with serving(tmp_path, transport, limits=limits) as served:
         response = await served.check(message(body=b"x" * (ENVELOPE - 1000)))
         assert reason(response) == Reason.BODY_TOO_LARGE
         with pytest.raises(grpc.aio.AioRpcError) as caught:
