@@ -291,15 +291,16 @@ async def test_a_worker_that_starts_or_stops_says_so(place: Place, monkeypatch: 
     assert place.kinds() == ["open", "close"]
 
 
+@pytest.mark.timeout(400)
 async def test_damage_in_what_the_start_did_not_read_stops_the_worker_and_the_next_start(
     place: Place,
 ) -> None:
-    before = Ledger(place.state)
+    before = Ledger(place.state, reply_after="bounded")
     async with before.doomed() as ledger:
         await grow(ledger, SEGMENT_ENTRIES + 10)
     before.seal()
     flip(before.epochs[0] / "entries/00000000.jsonl", 4711)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(200):
         assert await serve(place.settings) == EXIT_LEDGER_FAILED
     with pytest.raises(IntegrityViolation) as stopped:
         await serve(place.settings)

@@ -17,11 +17,13 @@ from authz.ledger.scrub import Scrub, scrub
 from authz.ledger.unread import Unread
 from tests.workers import Worker, decision, flip, grow
 
+pytestmark = pytest.mark.timeout(400)  # the first of them appends 65,546 entries
+
 
 @pytest.fixture(scope="module")
 def grown(tmp_path_factory: pytest.TempPathFactory) -> Worker:
     """A worker that was killed in its second segment, with a hand-over in the first one, and sealed."""
-    worker = Worker(tmp_path_factory.mktemp("grown") / "var")
+    worker = Worker(tmp_path_factory.mktemp("grown") / "var", reply_after="bounded")
     asyncio.run(_grow(worker))
     worker.seal()
     return worker
