@@ -24,7 +24,6 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from authz.app import EXIT_LEDGER_FAILED, EXIT_OK, Worker, serve
 from authz.config import Settings
 from authz.errors import ConfigError, IntegrityViolation
-from authz.followers.bundles import activate
 from authz.ledger import keys
 from authz.ledger.journal import SEGMENT_ENTRIES
 from authz.ledger.opening import open_ledger
