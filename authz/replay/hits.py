@@ -132,7 +132,7 @@ class Counting:
         splits = (
             Split(names[place], values, left, self._hits(place))
             for left, place, values in costs
-            if values > 1
+            if left < len(keys)
         )
         return Hits(
             decisions=len(self._asked) + self._unknown.total(),

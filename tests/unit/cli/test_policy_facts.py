@@ -41,7 +41,7 @@ async def test_the_cost_is_counted_in_decisions_and_who_reads_them_is_recorded(t
     assert found["recorded"] == {"hit": 2, "miss": 3}
     assert found["splits"][0]["path"] == ["parsed_path"]
     (access,) = accesses(tmp_path)
-    assert (access["why"], access["names"]) == ("tuning", ["facts"])
+    assert (access["why"], access["names"]) == ("tuning", ["facts", "parameters"])
 
 
 async def test_for_people_the_same_is_said_in_sentences(tmp_path: Path) -> None:
