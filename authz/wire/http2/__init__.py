@@ -1,4 +1,4 @@
-"""HTTP/2 and gRPC for Check, without grpcio: frames in, calls out, answers back (DECISIONS.md 62).
+"""HTTP/2 and gRPC for Check, without grpcio: frames in, calls out, answers back (DECISIONS.md 66).
 
 frames.py       what stands on the wire, and what is wrong with it
 framing.py      frames out of bytes, header blocks whole
