@@ -2,8 +2,9 @@
 
     exit status    0 done    1 a line that is no entry    2 could not run
 
-In: a ledger, labels, an interval. Out: tables for people, or one JSON object. What is stored may be hostile:
-nothing of it reaches the terminal without `plain`.
+In: a ledger, labels, an interval; the settings and the active version, for what is in shadow now. Out: tables
+for people, or one JSON object. What is stored may be hostile: nothing of it reaches the terminal without
+`plain`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 import typer
@@ -20,10 +21,16 @@ from rich.console import Console
 from rich.table import Table
 
 from authz.cli.ledger import ConfigFile, Json, State, explained, settings_of, to_a_reader
+from authz.cli.policy.common import active_bundle
 from authz.cli.retention import moment
+from authz.config import Settings
+from authz.controls.shadow import NOTHING, Shadow
+from authz.errors import AegisError
 from authz.ledger import labels, shadow_report
 from authz.ledger.report import plain
 from authz.ledger.shadow_report import Filter, Reviewed, Row, ShadowReport
+from authz.replay.version import of_bundle
+from authz.values import ShadowScope
 
 WIDTH: Final = 160  # columns where the output is no terminal
 MOST: Final = 20  # rows of a table for people
@@ -49,14 +56,51 @@ def report(
         asked = Filter(moment(start, "--from"), moment(end, "--to"), rule, agent, destination)
         said = labels.read(place, settings.outbox)
         found = shadow_report.report(place, asked, said)
+        scope = _in_shadow(settings)
     with to_a_reader():
         if as_json:
-            typer.echo(json.dumps(msgspec.to_builtins(found) | {"labels_waiting": said.waiting}, indent=1))
+            typer.echo(json.dumps(_as_object(found, said.waiting, scope), indent=1))
             return
         console = Console()
         wide = console if console.is_terminal else Console(width=WIDTH, color_system=None)
-        for each in describe(found, said.waiting):
+        for each in (*_now(scope, found), *describe(found, said.waiting)):
             wide.print(each, soft_wrap=isinstance(each, str), markup=False, highlight=False)
+
+
+def _in_shadow(settings: Settings) -> ShadowScope | None:
+    """By the settings and the active version; None where that is not here."""
+    try:
+        with active_bundle(settings) as file:
+            active = of_bundle(file)
+    except (AegisError, OSError):
+        return None
+    said = settings.shadow
+    shadow = Shadow(said.scope, said.versions)
+    version, _, digest = active.label.partition("+")
+    shadow.activated(version, digest, active.analysis.shadow)
+    return shadow.scope
+
+
+def _as_object(found: ShadowReport, waiting: int, scope: ShadowScope | None) -> dict[str, Any]:
+    whole: dict[str, Any] = msgspec.to_builtins(found)
+    now = None if scope is None else {"all": scope.all, "agents": scope.agents, "rules": scope.rules}
+    return whole | {"labels_waiting": waiting, "in_shadow": now}
+
+
+def _now(scope: ShadowScope | None, found: ShadowReport) -> Iterator[str]:
+    """What is in shadow now, and which of it stopped nothing: it may be misspelt."""
+    if scope is None or scope == NOTHING:
+        yield "in shadow now: " + ("nothing" if scope else "not known here")
+        return
+    if scope.all:
+        yield "in shadow now: everything"
+    for what, names, rows in (("rules", scope.rules, found.rules), ("agents", scope.agents, found.agents)):
+        if not names:
+            continue
+        seen = {row.rule or row.agent for row in rows}
+        unseen = [name for name in names if name not in seen]
+        would = f"; would have blocked nothing: {', '.join(unseen)}" if unseen else ""
+        yield plain(f"in shadow now: {what} {', '.join(names)}{would}")
 
 
 def describe(found: ShadowReport, waiting: int) -> Iterator[str | Table]:

@@ -14,6 +14,7 @@ from authz import who
 from authz.cli.main import app
 from authz.ledger.outbox import Outbox
 from tests import ledgers
+from tests.policy.opa import activate, version_of
 from tests.unit.ledger.test_shadow_report import allowed, decision, ids
 
 
@@ -118,6 +119,7 @@ def test_people_see_what_it_would_have_blocked(state: Path) -> None:
     done = report(state)
     assert done.exit_code == 0, done.output
     for text in (
+        "in shadow now: not known here",
         "all records: 8 requests, 6 would have been blocked (75.0%)",
         "false positives: no labels",
         "agent-limits",
@@ -150,4 +152,22 @@ def test_a_rule_an_agent_a_destination_and_an_interval_can_be_asked_for(state: P
 
 def test_where_nothing_is_in_shadow_one_line_says_so(tmp_path: Path) -> None:
     ledgers.write(tmp_path / "ledger", iter([{"kind": "open"}, allowed(1)]))
-    assert report(tmp_path).output == "all records: 1 requests, 0 would have been blocked (0.0%)\n"
+    assert report(tmp_path).output.splitlines()[1:] == [
+        "all records: 1 requests, 0 would have been blocked (0.0%)"
+    ]
+
+
+def test_what_is_in_shadow_and_stopped_nothing_is_named(state: Path) -> None:
+    """It may be misspelt."""
+    said = json.dumps({"rules": ["agent-limits", "agent-tol"], "agents": ["nobody"]})
+    rego = 'decision := {"decision": "deny", "reason_code": "x"}\n'
+    version_of(state, rego, **{"shadow/data.json": said})
+    activate(state / "bundles", "v1")
+    rules, agents, *_ = report(state).output.splitlines()
+    assert rules == "in shadow now: rules agent-limits, agent-tol; would have blocked nothing: agent-tol"
+    assert agents == "in shadow now: agents nobody; would have blocked nothing: nobody"
+    found = json.loads(report(state, "--json").output)
+    assert found["in_shadow"] == {"all": False, "agents": ["nobody"], "rules": ["agent-limits", "agent-tol"]}
+    (state / "aegis.yaml").write_text(f"state: {state}\nshadow: {{versions: [v1]}}\n")
+    done = CliRunner().invoke(app, ["policy", "shadow-report", "--config", str(state / "aegis.yaml")])
+    assert done.output.splitlines()[0] == "in shadow now: everything"
