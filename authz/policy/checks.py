@@ -31,10 +31,11 @@ _MADE_HERE: Final = (".manifest", ".signatures.json")
 
 class Standards(Struct, frozen=True):
     """What is asked of a source beyond being sound. `coverage`: percent of its lines that its tests run;
-    with 0 it is not measured.
+    with 0 it is not measured. `schema`: it asks for nothing that the input document cannot have.
     """
 
     formatted: bool = False
+    schema: bool = False
     coverage: float = 0.0
 
 
@@ -91,8 +92,12 @@ def check_rego(source: Path, tool: OpaTool) -> None:
         tool.run(["check", "--strict", "--schema", str(schema), "--bundle", "."], source)
 
 
-def check_bundle(bundle: Path, tool: OpaTool) -> None:
-    """Nothing in it claims what OPA itself keeps below `data.system`: the worker reads the version there."""
+def check_bundle(bundle: Path, data: Any, tool: OpaTool) -> None:
+    """Nothing in it, nor in its `data`, claims what OPA itself keeps below `data.system`: the worker reads
+    there which version is active.
+    """
+    if isinstance(data, dict) and "system" in data:
+        raise PolicyRejected("data files: data.system is OPA's own, no policy's")
     namespaces = tool.json(["inspect", "-f", "json", bundle.name], bundle.parent).get("namespaces", {})
     for package, files in namespaces.items():
         if package == "data.system" or package.startswith(("data.system.", 'data["system"]')):

@@ -40,6 +40,7 @@ from authz.policy.shadow import shadow_of
 ALGORITHM: Final = "ES256"
 KEY_ID: Final = "aegis-policy"
 DEFAULT_ENTRY_POINTS: Final = ("aegis/decision",)
+STANDARDS: Final = Standards()
 _MANIFEST: Final = "/.manifest"
 _SIGNATURES: Final = "/.signatures.json"
 
@@ -67,7 +68,7 @@ def make(
     *,
     version: str,
     entry_points: Sequence[str] = DEFAULT_ENTRY_POINTS,
-    standards: Standards = Standards(),  # noqa: B008 - frozen
+    standards: Standards = STANDARDS,
     tool: OpaTool,
 ) -> Made:
     """Check, test and analyse `source`, a directory in bundle layout.
@@ -78,16 +79,16 @@ def make(
     if not is_version(version):
         raise PolicyRejected(f"{version!r}: a version is 1 to 64 of A-Z a-z 0-9 . _ -, no sign first")
     with tempfile.TemporaryDirectory(prefix="aegis-policy-") as name:
-        plain = build_plain(source, Path(name), tool, formatted=standards.formatted)
-        coverage = checks.run_tests(source, standards.coverage, tool)
-        checks.check_bundle(plain, tool)
+        plain = build_plain(source, Path(name), tool, standards)
         files = contents_of(plain)
+        data = orjson.loads(files.get("/data.json", b"{}"))
+        checks.check_bundle(plain, data, tool)
         analysis = analyse(plain, entry_points, tool)
         read = {
             entry_name(each): tuple(".".join(path) for path in dependencies(plain, each, tool))
             for each in entry_points
         }
-    data = orjson.loads(files.get("/data.json", b"{}"))
+    coverage = checks.run_tests(source, standards.coverage, tool)
     analysis = replace(analysis, identities=identities_of(data), shadow=shadow_of(data))
     manifest = orjson.loads(files[_MANIFEST]) | {"roots": [""], "metadata": analysis.as_metadata()}
     files[_MANIFEST] = orjson.dumps(manifest)
@@ -180,14 +181,17 @@ def digest_of(content: Files) -> str:
     return sha.hexdigest()
 
 
-def build_plain(source: Path, work: Path, tool: OpaTool, *, formatted: bool = False) -> Path:
+def build_plain(source: Path, work: Path, tool: OpaTool, standards: Standards = STANDARDS) -> Path:
     """The bundle without tests, metadata and signature: what is analysed is what will be served."""
     source, plain = source.resolve(), work.resolve() / "plain.tar.gz"
     checks.check_files(source)
     refuse_duplicates(source)
-    if formatted:
+    if standards.formatted:
         checks.check_format(source, tool)
-    tool.run(["check", "--strict", "--bundle", "."], source)
+    if standards.schema:
+        checks.check_rego(source, tool)
+    else:
+        tool.run(["check", "--strict", "--bundle", "."], source)
     tool.run(["build", "-b", ".", "--ignore", checks.TESTS, "-o", str(plain)], source)
     return plain
 

@@ -26,7 +26,7 @@ from authz.config import Settings
 from authz.errors import PolicyRejected
 from authz.followers.bundles import versions_of
 from authz.followers.releases import Releases
-from authz.policy.checks import Standards, check_rego
+from authz.policy.checks import Standards
 from authz.policy.making import make
 from authz.policy.opa_tool import OpaTool
 from authz.policy.signing import ensure_signing_key
@@ -61,17 +61,19 @@ def publish(
         commit = commit_of(source) if vcs else clean_commit(source)
         name = _name(version, COMMIT + commit if vcs else "")
         releases, tool = _releases(settings, why), OpaTool()
-        if not settings.policy.compat:  # its input has members that ours has not
-            check_rego(source, tool)
         entries = entries_of(settings, entry)
-        refuse_unsafe(source, [name.strip("/") for name in entries])
         made = make(
             source,
             version=name,
             entry_points=entries,
-            standards=Standards(True, settings.publishing.coverage if coverage is None else coverage),
+            standards=Standards(
+                formatted=True,
+                schema=not settings.policy.compat,  # its input has members that ours has not
+                coverage=settings.publishing.coverage if coverage is None else coverage,
+            ),
             tool=tool,
         )
+        refuse_unsafe(source, [each.strip("/") for each in entries])
         key = settings.path(SIGNING_KEY)
         if not key.exists():
             typer.echo(
