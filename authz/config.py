@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, model_validator
 
 from authz.config_anchors import Anchors, S3Access
+from authz.config_candidate import Candidate
 from authz.config_checkpoints import Store
 from authz.config_compat import Plugin
 from authz.config_evidence import Disclosures, Redaction
@@ -452,6 +453,7 @@ class Follower(_Section):
         "`postgresql://USER@HOST/DATABASE` or `s3://BUCKET/PREFIX`. Workers read it when they start.",
     )
     checkpoint_s3: S3Access = S3Access()
+    candidate: Candidate = Candidate()
     record_keys: tuple[Path, ...] = Field(
         default=(),
         description="Record keys of workers that do not share `ledger.record_key`: nothing is sealed that "

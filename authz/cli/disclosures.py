@@ -18,7 +18,6 @@ from typing import Annotated, Any, Literal
 import typer
 
 from authz import who
-from authz.cli import access
 from authz.cli.ledger import ConfigFile, Json, State, explained, settings_of
 from authz.cli.retention import holds_of, moment
 from authz.config import Settings
@@ -32,6 +31,7 @@ from authz.ledger.disclosures.vault import Vault, vault_of
 from authz.ledger.disclosures.wish import Wish
 from authz.ledger.outbox import Outbox
 from authz.ledger.report import plain
+from authz.replay import access
 
 Why = Annotated[str, typer.Option("--why", help="The reason; it goes into the entry, for ever.")]
 

@@ -19,12 +19,13 @@ import typer
 from msgspec import Struct, field, to_builtins
 
 from authz import canonical
-from authz.cli import access, recorded
+from authz.cli import recorded
 from authz.cli.ledger import ConfigFile, Json, State, explained, settings_of
 from authz.errors import ConfigError, IntegrityViolation
 from authz.ledger import reader
 from authz.ledger.outbox import Outbox
 from authz.ledger.report import plain
+from authz.replay import access
 from authz.replay import recorded as records
 from authz.replay.account import account
 from authz.replay.agreement import disagreements

@@ -20,12 +20,13 @@ import orjson
 import typer
 from msgspec import Struct, field
 
-from authz.cli import access, recorded
+from authz.cli import recorded
 from authz.cli.ledger import ConfigFile, Json, State, explained, settings_of
 from authz.config import Settings
 from authz.errors import ConfigError, IntegrityViolation
 from authz.ledger.outbox import Outbox
 from authz.ledger.report import plain
+from authz.replay import access
 from authz.replay import recorded as records
 from authz.replay.judges import Judges
 from authz.replay.recorded import WORDS, Recorded, Wanted

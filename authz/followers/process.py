@@ -27,7 +27,9 @@ from authz.errors import ConfigError, EvidenceUnavailable, IntegrityViolation
 from authz.followers.activation import ActivationNotes, activation_notes
 from authz.followers.bell import Bell
 from authz.followers.bundles import Served, bundle_app, versions_of
+from authz.followers.candidate import CandidateTask
 from authz.followers.control import ControlLog, opener
+from authz.followers.durable import Durable
 from authz.followers.heads import Heads
 from authz.followers.outlets import Outlets
 from authz.followers.own_keys import OwnKeys
@@ -78,6 +80,7 @@ async def follow(settings: Settings, *, accept_damage: bool = False) -> int:
             Renewal(settings, keys.records) if settings.root.module else None,
             _retention(settings, stack),
             activation_notes(settings, lambda: served.last, stack.enter_context(Outbox(settings.outbox))),
+            _candidate(settings, keys),
         )
         stack.callback(parts.outlets.close)
         if status := _status(settings, parts):
@@ -98,6 +101,7 @@ class _Parts(Struct, frozen=True):
     renewal: Renewal | None
     retention: RetentionTask | None
     activation: ActivationNotes
+    candidate: CandidateTask | None
 
     def faults(self) -> list[str]:
         return [part.fault for part in (self.sealing, self.control, self.served) if part.fault]
@@ -105,8 +109,15 @@ class _Parts(Struct, frozen=True):
     def gauges(self) -> Iterator[Gauge]:
         renewal = self.renewal.gauges() if self.renewal else ()
         kept = self.retention.gauges() if self.retention else ()
+        judged = self.candidate.gauges() if self.candidate else ()
         always = (self.sealing, self.control, self.outlets, self.activation)
-        return chain(*(part.gauges() for part in always), renewal, kept)
+        return chain(*(part.gauges() for part in always), renewal, kept, judged)
+
+
+def _candidate(settings: Settings, keys: OwnKeys) -> CandidateTask | None:
+    if not settings.follower.candidate.version:
+        return None
+    return CandidateTask(settings, Durable(settings.ledger_directory.parent, settings.deployment, keys))
 
 
 def _served(settings: Settings) -> Served:
@@ -223,6 +234,8 @@ async def _run(settings: Settings, parts: _Parts, listener: socket.socket) -> No
         tasks.append(asyncio.create_task(parts.renewal.run(stop), name="renewal"))
     if parts.retention:
         tasks.append(asyncio.create_task(parts.retention.run(stop), name="retention"))
+    if parts.candidate:
+        tasks.append(asyncio.create_task(parts.candidate.run(stop), name="candidate"))
     stopping = asyncio.create_task(stop.wait())
     log.info("follower_started", bundles=settings.follower.bundles, ledgers=str(settings.state / "ledger"))
     with _signals(stop):

@@ -15,6 +15,7 @@ one. Where a batch has no answer (one error spoils it) its questions are asked o
 from __future__ import annotations
 
 import asyncio
+import os
 import resource
 import secrets
 import shutil
@@ -22,6 +23,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -38,6 +40,7 @@ from authz.replay.version import GivenUp, NotJudged, NotRepeatable, Version
 from authz.values import MISSING, Reason
 
 START_S: Final = 30.0
+NICE: Final = 10
 BATCH_QUESTIONS: Final = 100
 BATCH_BYTES: Final = 256 << 10
 CONNECTIONS: Final = 4
@@ -186,8 +189,7 @@ class Isolated:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        most = self._limits.address_space
-        resource.prlimit(self._process.pid, resource.RLIMIT_AS, (most, most))
+        bound(self._process.pid, self._limits)
         self._runner.run(self._ready(time.monotonic() + START_S))
 
     async def _ready(self, until: float) -> None:
@@ -243,6 +245,14 @@ def check(directory: Path, label: str, opa: OpaTool) -> None:
         opa.run(["check", "--capabilities", "capabilities.json", "--bundle", "tree"], directory)
     except PolicyRejected as error:
         raise NotRepeatable(f"{label}: not repeatable: {error}") from None
+
+
+def bound(pid: int, limits: Limits) -> None:
+    """Bound what a process takes, and let whoever decides go before it."""
+    most = limits.address_space
+    with suppress(ProcessLookupError):
+        resource.prlimit(pid, resource.RLIMIT_AS, (most, most))
+        os.setpriority(os.PRIO_PROCESS, pid, NICE)
 
 
 def environment(directory: Path, limits: Limits) -> dict[str, str]:

@@ -88,6 +88,10 @@ class Judges:
             self._said.update((key, found[key]) for key in new)
         return [found[key] for key in keys]
 
+    def open(self, version: Version) -> None:
+        """Start its OPA now. Raises NotJudged, OSError."""
+        self._isolated(version)
+
     def _judged(self, answer: Answered) -> Judged:
         if answer.fault is not None:
             return Judged(fault=answer.fault)

@@ -163,6 +163,27 @@ def of_log(log: Path, wanted: Wanted, vault: Vault | None, first: int = 0) -> It
                 yield disclosed.recorded(found, members)
 
 
+def of_entry(members: dict[str, Any], file: Path, line: int, lines: list[Kept]) -> Recorded:
+    """The decision with these members, from line `line` of `file`, by the opened `lines` of its disclosures.
+    Raises IntegrityViolation for one that does not belong to it.
+    """
+    named, undecided = members.get(form.MEMBER), _undecided(members)
+    if not named:
+        return Recorded(members, file, line, why=undecided or Why.NOT_CAPTURED)
+    said = {each.name: each.value for kept in lines for each in fitting(kept, named)}
+    question, masked = _read(said[FACTS], lines[0]) if FACTS in said else (b"", ())
+    return Recorded(
+        members,
+        file,
+        line,
+        question,
+        masked,
+        undecided or (None if question else _lost(lines, named)),
+        tuple(sorted(said)),
+        said.get(PARAMETERS, MISSING),
+    )
+
+
 class _Disclosed:
     """What lies beside one log, of one segment at a time."""
 
@@ -173,22 +194,8 @@ class _Disclosed:
         self._opener: Opener | None = None
 
     def recorded(self, found: reader.Found, members: dict[str, Any]) -> Recorded:
-        named, undecided = members.get(form.MEMBER), _undecided(members)
-        if not named:
-            return Recorded(members, found.file, found.line, why=undecided or Why.NOT_CAPTURED)
-        lines = self._of(found.seq, str(members.get("log")))
-        said = {each.name: each.value for line in lines for each in fitting(line, named)}
-        question, masked = _read(said[FACTS], lines[0]) if FACTS in said else (b"", ())
-        return Recorded(
-            members,
-            found.file,
-            found.line,
-            question,
-            masked,
-            undecided or (None if question else _lost(lines, named)),
-            tuple(sorted(said)),
-            said.get(PARAMETERS, MISSING),
-        )
+        lines = self._of(found.seq, str(members.get("log"))) if members.get(form.MEMBER) else []
+        return of_entry(members, found.file, found.line, lines)
 
     def _of(self, seq: int, log: str) -> list[Kept]:
         number = seq // SEGMENT_ENTRIES

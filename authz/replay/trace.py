@@ -12,6 +12,7 @@ import resource
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -103,11 +104,9 @@ def _evaluated(
             stderr=subprocess.DEVNULL,
         )
         try:
-            for kind, most in (
-                (resource.RLIMIT_AS, limits.address_space),
-                (resource.RLIMIT_FSIZE, MAX_TRACE),
-            ):
-                resource.prlimit(process.pid, kind, (most, most))
+            isolated.bound(process.pid, limits)
+            with suppress(ProcessLookupError):
+                resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (MAX_TRACE, MAX_TRACE))
             process.wait(TIMEOUT_S)
         except subprocess.TimeoutExpired:
             raise GivenUp(f"{label}: no trace within {TIMEOUT_S:g} s") from None

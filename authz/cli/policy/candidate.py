@@ -16,10 +16,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from authz.cli import access, recorded
+from authz.cli import recorded
 from authz.cli.ledger import ConfigFile, Json, State, explained, settings_of
 from authz.ledger.outbox import Outbox
 from authz.ledger.report import plain
+from authz.replay import access
 from authz.replay import recorded as records
 from authz.replay.changes import Changes, Group, largest
 from authz.replay.recorded import WORDS

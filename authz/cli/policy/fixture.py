@@ -13,11 +13,12 @@ from typing import Annotated
 
 import typer
 
-from authz.cli import access, recorded
+from authz.cli import recorded
 from authz.cli.ledger import ConfigFile, State, explained, settings_of
 from authz.errors import ConfigError, IntegrityViolation
 from authz.ledger.outbox import Outbox
 from authz.ledger.report import plain
+from authz.replay import access
 from authz.replay.fixture import Fixture, check_id
 from authz.replay.fixture import fixture as made_of
 from authz.replay.recorded import Wanted, decisions

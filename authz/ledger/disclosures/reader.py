@@ -7,7 +7,8 @@ raises IntegrityViolation; one whose key is gone is erased, which is no fault.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Collection, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -79,11 +80,56 @@ def kept(epoch: Path, number: int) -> Iterator[Kept]:
                 if len(data) == form.MAX_LINE:
                     raise IntegrityViolation(f"longer than {form.MAX_LINE} bytes", file=str(file), line=count)
                 return
-            try:
-                line = form.read(data[:-1])
-            except ValueError as error:
-                raise IntegrityViolation(str(error), file=str(file), line=count) from None
+            line = _line(data, file, count)
             yield Kept(file, count, line, line.sd or None)
+
+
+class Added:
+    """The lines of one epoch as they are added, each opened once. A file that was replaced (somebody erased)
+    is read again from its beginning.
+    """
+
+    def __init__(self, epoch: Path, log: str, vault: Vault | None) -> None:
+        self._epoch, self._log, self._vault = epoch, log, vault
+        self._number, self._offset, self._inode, self._count = -1, 0, -1, 0
+        self._waiting: dict[int, list[Kept]] = {}
+
+    def of(self, seqs: Collection[int]) -> dict[int, list[Kept]]:
+        """The opened lines of these entries, which are asked for once, in order. Raises as `Opener.open`."""
+        found: dict[int, list[Kept]] = {}
+        for number in sorted({seq // SEGMENT_ENTRIES for seq in seqs}):
+            self._read(number)
+            opener = Opener(self._epoch, self._log, self._vault)
+            for seq in sorted(seq for seq in seqs if seq // SEGMENT_ENTRIES == number):
+                found[seq] = [opener.open(each) for each in self._waiting.pop(seq, ())]
+        return found
+
+    def _read(self, number: int) -> None:
+        file = place.file(self._epoch, number)
+        try:
+            stream = files.open_regular(file)
+        except FileNotFoundError:
+            return
+        with stream:
+            inode = os.fstat(stream.fileno()).st_ino
+            if (number, inode) != (self._number, self._inode):
+                self._number, self._inode, self._offset, self._count = number, inode, 0, 0
+                self._waiting.clear()
+            stream.seek(self._offset)
+            for data in iter(partial(stream.readline, form.MAX_LINE), b""):
+                if not data.endswith(b"\n"):
+                    return
+                self._offset += len(data)
+                self._count += 1
+                line = _line(data, file, self._count)
+                self._waiting.setdefault(line.seq, []).append(Kept(file, self._count, line, line.sd or None))
+
+
+def _line(data: bytes, file: Path, count: int) -> Line:
+    try:
+        return form.read(data[:-1])
+    except ValueError as error:
+        raise IntegrityViolation(str(error), file=str(file), line=count) from None
 
 
 def of_entry(epoch: Path, log: str, seq: int, vault: Vault) -> list[Kept]:
