@@ -9,7 +9,7 @@ BIN := .venv/bin
 PORTS := ENVOY_PORT UPSTREAM_PORT BUNDLES_PORT METRICS_PORT FOLLOWER_METRICS_PORT
 port_options = $(foreach port,$(PORTS),$(if $($(port)),--$(subst _,-,$(shell echo $(port) | tr A-Z a-z)) $($(port))))
 
-.PHONY: help up test lint bench bench-ledger bench-reload crash clean install install-dev
+.PHONY: help up test lint bench bench-ledger compat bench-reload crash clean install install-dev
 
 help: ## this list
 	@echo "make TARGET [NAME=VALUE ...]"; echo
@@ -38,6 +38,9 @@ crash: install-dev ## worker and follower killed at every system call, power gon
 	$(BIN)/python -m tests.followed calls "$$dir/calls" 1 | tail -n 1 && \
 	$(BIN)/python -m tests.followed power "$$dir/power" 300 | tail -n 1 && \
 	$(BIN)/python -m tests.followed random "$$dir/random" $(or $(SECONDS),600) | tail -n 1
+
+compat: install-dev ## ask an opa-envoy-plugin and us REQUESTS at random, and say what differs (PLUGIN=path/to/it)
+	@$(BIN)/python -m tests.compat.live $(PLUGIN) $(or $(REQUESTS),5000) $(or $(SEED),1)
 
 bench-ledger: install ## what the ledger does in a second: appends, verification, restart, proofs (a few minutes)
 	@$(BIN)/python benchmarks/ledger.py $(BENCH)

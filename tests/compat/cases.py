@@ -17,6 +17,7 @@ from authz._pb.aegis_ext_authz_pb2 import CheckRequest
 
 DURATION = duration_pb2.Duration.DESCRIPTOR.full_name  # known to json_format by its import
 REGO = Path(__file__).parent / "policies"
+SAMPLE = Path(__file__).parents[2] / "docs/plugin"  # what the migration page uses
 PARTIAL = "x-envoy-auth-partial-body"
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
@@ -719,7 +720,7 @@ def groups() -> list[Group]:
     _grpc(grpc)
     results = Group("results", "results.rego")
     _results(results)
-    typical = Group("typical", "typical.rego")
+    typical = Group("typical", str(SAMPLE / "rego"))
     _typical(typical)
     dry = Group("dry run", "results.rego", options={"dry-run": True})
     for name in (

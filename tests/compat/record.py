@@ -2,6 +2,7 @@
 
     python -m tests.compat.record path/to/opa-envoy-plugin
 
+(`go install github.com/open-policy-agent/opa-envoy-plugin/cmd/opa-envoy-plugin@v1.19.1-envoy`, some minutes)
 writes `tests/compat/vectors.json`, which names the plugin's version. `test_vectors.py` compares us with them.
 """
 

@@ -16,28 +16,34 @@ import pytest
 from google.protobuf.json_format import ParseDict
 from typer.testing import CliRunner
 
-from authz._pb.aegis_ext_authz_pb2 import CheckResponse
+from authz._pb.aegis_ext_authz_pb2 import CheckRequest, CheckResponse
 from authz.cli.policy import app
-from tests.compat.cases import REGO, Case, groups
+from tests.compat.cases import REGO, SAMPLE, Case, groups
 from tests.compat.plugin import METHOD
 from tests.tokens import Issuer, write_keys
 
 RECORDED = orjson.loads(Path(__file__).with_name("vectors.json").read_bytes())["answers"]
 TYPICAL = {group.name: group for group in groups()}["typical"]
+TYPICAL_REGO = SAMPLE / "rego/typical.rego"
 RESULTS = {case.name: case for group in groups() if group.name == "results" for case in group.cases}
+
+
+def in_order(message: bytes) -> bytes:
+    """The same request with the members of its maps in one order."""
+    return CheckRequest.FromString(message).SerializeToString(deterministic=True)
 
 
 class Handler(grpc.GenericRpcHandler):
     """Answers as the plugin was recorded to answer."""
 
     def __init__(self, answers: dict[bytes, dict[str, Any]]) -> None:
-        self._answers = answers
+        self._answers = {in_order(message): answer for message, answer in answers.items()}
 
     def service(self, details: Any) -> Any:
         return grpc.unary_unary_rpc_method_handler(self._check) if details.method == METHOD else None
 
     def _check(self, message: bytes, context: grpc.ServicerContext) -> bytes:
-        answer = self._answers[message]
+        answer = self._answers[in_order(message)]
         if "error" in answer:
             context.abort(grpc.StatusCode[answer["error"]], "secret-of-the-plugin")
         return ParseDict(answer, CheckResponse()).SerializeToString()
@@ -62,10 +68,10 @@ def capture(directory: Path, cases: list[Case]) -> Path:
     return file
 
 
-def source(directory: Path, name: str) -> Path:
+def source(directory: Path, file: Path) -> Path:
     tree = directory / "rego"
     tree.mkdir()
-    (tree / name).write_text((REGO / name).read_text())
+    (tree / file.name).write_text(file.read_text())
     return tree
 
 
@@ -78,7 +84,7 @@ def run(*arguments: object) -> tuple[int, str]:
 def typical(tmp_path: Path) -> Iterator[tuple[Path, str, Path]]:
     answers = {case.message: RECORDED["typical"][case.name] for case in TYPICAL.cases}
     with recorded_plugin(tmp_path, answers) as address:
-        yield capture(tmp_path, TYPICAL.cases), address, source(tmp_path, "typical.rego")
+        yield capture(tmp_path, TYPICAL.cases), address, source(tmp_path, TYPICAL_REGO)
 
 
 def test_a_typical_policy_is_answered_alike(typical: tuple[Path, str, Path]) -> None:
@@ -106,7 +112,7 @@ def test_what_the_plugin_leaves_unanswered_and_what_http_forbids_is_named(tmp_pa
     answers = {case.message: RECORDED["results"][case.name] for case in cases}
     with recorded_plugin(tmp_path, answers) as address:
         file = capture(tmp_path, cases)
-        rego = source(tmp_path, "results.rego")
+        rego = source(tmp_path, REGO / "results.rego")
         code, said = run(file, "--plugin", address, "--policy", rego, "--entry", "envoy/authz/allow")
     assert code == 3
     assert said.splitlines() == [
@@ -141,7 +147,7 @@ def test_a_line_that_is_no_request_is_named_and_the_others_are_compared(
 
 
 def test_without_a_plugin_or_a_policy_it_says_so(tmp_path: Path) -> None:
-    file, rego = capture(tmp_path, TYPICAL.cases), source(tmp_path, "typical.rego")
+    file, rego = capture(tmp_path, TYPICAL.cases), source(tmp_path, TYPICAL_REGO)
     nobody = f"unix:{tmp_path / 'nobody.sock'}"
     code, said = run(file, "--plugin", nobody, "--policy", rego)
     assert code == 2

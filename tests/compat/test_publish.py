@@ -8,13 +8,13 @@ import pytest
 from typer.testing import CliRunner
 
 from authz.cli.policy import app
-from tests.compat.cases import REGO
+from tests.compat.cases import REGO, SAMPLE
 
 
 @pytest.mark.parametrize(
     ("policy", "path"),
     [
-        ("typical.rego", "envoy/authz/allow"),
+        (str(SAMPLE / "rego"), "envoy/authz/allow"),
         ("paths", "paths"),
         ("paths", "/paths/reach/deep/1"),
     ],
