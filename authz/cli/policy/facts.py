@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from authz.cli import access, recorded
+from authz.cli import recorded
 from authz.cli.ledger import ConfigFile, State
 from authz.cli.policy import facts_shown as shown
 from authz.cli.policy.common import Entries, Source, explained, settings_of
@@ -23,6 +23,7 @@ from authz.ledger.outbox import Outbox
 from authz.policy.making import DEFAULT_ENTRY_POINTS
 from authz.policy.manifest import entry_name
 from authz.policy.width import Explained, explain
+from authz.replay import access
 from authz.replay import recorded as records
 from authz.replay.hits import Counting, Hits, held_by
 
