@@ -132,7 +132,7 @@ class Worker:
         self.policy = open_stage(settings, activated=shadow.activated, standing=named)
         await self.policy.start()
         stack.push_async_callback(self.policy.stop)
-        self.activation = open_watch(settings)
+        self.activation = open_watch(settings, self.policy.engine)
         self.activation.start()
         stack.push_async_callback(self.activation.stop)
         self.service = self._service(spans)

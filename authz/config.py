@@ -26,6 +26,7 @@ from authz.config_retention import Retention
 from authz.config_root import Root
 from authz.config_section import Section as _Section
 from authz.config_shadow import ShadowSettings
+from authz.config_wasm import Wasm
 from authz.values import Assurance
 
 _PINNED = re.compile(
@@ -312,6 +313,12 @@ class Identity(_Section):
 class Policy(_Section):
     """How policy is asked."""
 
+    engine: Literal["opa", "wasm"] = Field(
+        default="opa",
+        description="`opa` asks the OPA at `opa_socket`. `wasm` evaluates in the worker, without any OPA: "
+        "versions that were published with `--wasm`; others are not taken then.",
+    )
+    wasm: Wasm = Wasm()
     opa_socket: Path = Field(
         default=Path("run/opa.sock"), description="OPA's Unix socket (relative to `state`)."
     )

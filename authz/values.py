@@ -77,6 +77,9 @@ class Reason(StrEnum):
     POLICY_STALE = "policy_stale"
     ENGINE_UNAVAILABLE = "engine_unavailable"
     ENGINE_TIMEOUT = "engine_timeout"
+    ENGINE_FUEL = "engine_fuel"
+    ENGINE_MEMORY = "engine_memory"
+    ENGINE_TRAP = "engine_trap"
     # A control that policy demands is not available here (HTTP 503).
     CONTROL_UNAVAILABLE = "control_unavailable"
     TUNNEL_NOT_PERMITTED = "tunnel_not_permitted"

@@ -20,8 +20,9 @@ import structlog
 from authz.config import Settings
 from authz.errors import Denied, EvidenceUnavailable
 from authz.ledger.outbox import Outbox
-from authz.policy.activation import ASK_TIMEOUT_S, NOT_DOWNLOADED, STATUS, Failure, read_failure
-from authz.policy.engine_opa import BUNDLES, OpaEngine
+from authz.policy.activation import ASK_TIMEOUT_S, NOT_DOWNLOADED, Failure, read_failure
+from authz.policy.engine import BUNDLES, STATUS
+from authz.policy.engine_opa import OpaEngine
 from authz.policy.manifest import split_revision
 from authz.policy.naming import revision_of
 from authz.policy.versions import Activation

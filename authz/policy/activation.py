@@ -1,4 +1,4 @@
-"""Why OPA does not take the bundle that it is offered, in words of ours.
+"""Why the engine does not take the bundle that it is offered, in words of ours.
 
 In: what OPA's status API says (https://www.openpolicyagent.org/docs/management-status). Out: a Failure with a
 code of a fixed list, or None. Asked by the worker for its readiness and by the follower for the control log:
@@ -18,13 +18,13 @@ from msgspec import Struct
 
 from authz.config import Settings
 from authz.errors import Denied
+from authz.policy.engine import STATUS, Engine
 from authz.policy.engine_opa import OpaEngine
 
 log = structlog.get_logger(__name__)
 
 # Makes OPA answer at STATUS; it sends nothing anywhere.
 REPORTING: Final = {"prometheus": True}
-STATUS: Final = "/v1/status"
 ASK_TIMEOUT_S: Final = 2.0
 MAX_DETAIL: Final = 500  # characters of OPA's own words
 NOT_DOWNLOADED: Final = "not_downloaded"
@@ -77,10 +77,10 @@ def _failure(bundle: Mapping[str, Any]) -> Failure:
 
 
 class ActivationWatch:
-    """Asks the OPA of `engine` every `every_s` seconds; what it said last is `failure`."""
+    """Asks `engine` every `every_s` seconds; what it said last is `failure`."""
 
     def __init__(
-        self, engine: OpaEngine, every_s: float, monotonic: Callable[[], float] = time.monotonic
+        self, engine: Engine, every_s: float, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
         self.failure: Failure | None = None
         self._engine, self._every_s, self._monotonic = engine, every_s, monotonic
@@ -132,7 +132,8 @@ class ActivationWatch:
             log.warning("policy_not_activated" if failure else "policy_activation_works_again", **said)
 
 
-def open_watch(settings: Settings) -> ActivationWatch:
-    """As the settings want it, with a connection of its own; not running."""
-    engine = OpaEngine(settings.path(settings.policy.opa_socket), "none", connections=1)
+def open_watch(settings: Settings, engine: Engine) -> ActivationWatch:
+    """Of the engine that decides; of an OPA with a connection of its own. Not running."""
+    if engine.name == "opa":
+        engine = OpaEngine(settings.path(settings.policy.opa_socket), "none", connections=1)
     return ActivationWatch(engine, settings.policy.status_s)

@@ -15,15 +15,12 @@ from urllib.parse import quote
 
 import httptools
 import orjson
-from msgspec import Struct
 
 from authz import sockets
 from authz.errors import Denied
+from authz.policy.engine import MAX_ANSWER, Answer
 from authz.values import MISSING, Reason
 
-ENGINE: Final = "opa"
-BUNDLES: Final = "/v1/data/system/bundles"  # where OPA says what is active
-MAX_ANSWER: Final = 1 << 20
 _GET: Final = b"GET %b HTTP/1.1\r\nHost: opa\r\n\r\n"
 _ASK: Final = (
     b"POST /v1/data%b?provenance=true%b HTTP/1.1\r\n"
@@ -32,13 +29,6 @@ _ASK: Final = (
 _STRICT: Final = b"&strict-builtin-errors=true"
 _BEFORE: Final = b'\r\n\r\n{"input":'
 _AROUND: Final = len(b'{"input":}')
-
-
-class Answer(Struct, frozen=True):
-    """What OPA said: `result` (MISSING if undefined) and the revision of every active bundle by its name."""
-
-    result: Any
-    revisions: dict[str, str]
 
 
 class _Lost(Exception):
@@ -122,6 +112,8 @@ class OpaEngine:
     `strict` a built-in that fails is an error; without, its expression is undefined.
     """
 
+    name = "opa"
+
     def __init__(self, socket: Path, entry_point: str, *, connections: int, strict: bool = True) -> None:
         self.entry_point = entry_point
         self._socket = str(socket)
@@ -131,6 +123,9 @@ class OpaEngine:
         self._idle: list[_Connection] = []
         self._waiting: deque[asyncio.Future[_Connection | None]] = deque()
         self._open: set[_Connection] = set()
+
+    async def start(self) -> None:
+        """Nothing to do: connections are made when they are needed."""
 
     async def decide(self, question: bytes, timeout_s: float) -> Answer:
         """Ask the entry point about `question`, the JSON of the input document."""

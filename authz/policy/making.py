@@ -36,6 +36,7 @@ from authz.policy.identities import identities_of
 from authz.policy.manifest import RELEASE, Analysis, Release, entry_name, is_version, read_release
 from authz.policy.opa_tool import OpaTool
 from authz.policy.shadow import shadow_of
+from authz.policy.wasm.binary import MODULE
 
 ALGORITHM: Final = "ES256"
 KEY_ID: Final = "aegis-policy"
@@ -69,9 +70,11 @@ def make(
     version: str,
     entry_points: Sequence[str] = DEFAULT_ENTRY_POINTS,
     standards: Standards = STANDARDS,
+    wasm: bool = False,
     tool: OpaTool,
 ) -> Made:
-    """Check, test and analyse `source`, a directory in bundle layout.
+    """Check, test and analyse `source`, a directory in bundle layout. With `wasm` the version also holds
+    OPA's WebAssembly of it, for workers with `policy.engine: wasm`.
 
     Raises PolicyRejected, naming file and rule, when opa refuses the source, it is below the standards, one
     of its tests fails, or an entry point is missing.
@@ -89,6 +92,10 @@ def make(
             for each in entry_points
         }
     coverage = checks.run_tests(source, standards.coverage, tool)
+    if wasm:
+        from authz.policy.wasm.compiling import compile_wasm  # here: it loads wasmtime
+
+        files[MODULE] = compile_wasm(files, entry_points, tool)
     analysis = replace(analysis, identities=identities_of(data), shadow=shadow_of(data))
     manifest = orjson.loads(files[_MANIFEST]) | {"roots": [""], "metadata": analysis.as_metadata()}
     files[_MANIFEST] = orjson.dumps(manifest)

@@ -1,6 +1,6 @@
-"""An OPA whose version is checked against the one that the deployment says was activated.
+"""An engine whose version is checked against the one that the deployment says was activated.
 
-In: a function that knows how a revision stands (it may read files). Out: OpaEngine, whose word about what is
+In: a function that knows how a revision stands (it may read files). Out: an Engine, whose word about what is
 active is a denial, `policy_stale`, while that version may not decide: no answer of it counts then, and what
 is cached of the version before lives on. Opened by `stage.py` where `policy.named_s` is set. The function
 runs in a thread, once for each change, and again every few seconds while it refuses or is not settled.
@@ -11,13 +11,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Final, Protocol
 
 import structlog
 
 from authz.errors import Denied
-from authz.policy.engine_opa import BUNDLES, OpaEngine
+from authz.policy.engine import BUNDLES, Answer, Engine
 from authz.values import Reason
 
 log = structlog.get_logger(__name__)
@@ -34,30 +33,35 @@ class Standing(Protocol):
     def settled(self) -> bool: ...
 
 
-class NamedOpaEngine(OpaEngine):
-    """`standing` says how a revision stands."""
+class NamedEngine:
+    """The `engine`, with what is active refused while `standing` says that it may not decide."""
 
     def __init__(
         self,
-        socket: Path,
-        entry_point: str,
-        *,
-        connections: int,
-        strict: bool = True,
+        engine: Engine,
         standing: Callable[[str], Standing],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        super().__init__(socket, entry_point, connections=connections, strict=strict)
-        self._standing, self._monotonic = standing, monotonic
+        self.name, self.entry_point = engine.name, engine.entry_point
+        self._engine, self._standing, self._monotonic = engine, standing, monotonic
         self._revision = self._refusal = ""
         self._due = 0.0
 
+    async def start(self) -> None:
+        await self._engine.start()
+
+    async def decide(self, question: bytes, timeout_s: float) -> Answer:
+        return await self._engine.decide(question, timeout_s)
+
     async def get(self, path: str, timeout_s: float) -> Any:
         """Raises Denied, too, while the active version may not decide."""
-        answer = await super().get(path, timeout_s)
+        answer = await self._engine.get(path, timeout_s)
         if path == BUNDLES:
             await self._check(answer)
         return answer
+
+    async def close(self) -> None:
+        await self._engine.close()
 
     async def _check(self, loaded: Any) -> None:
         revision = revision_of(loaded)
@@ -69,7 +73,9 @@ class NamedOpaEngine(OpaEngine):
             self._revision, self._refusal = revision, standing.refusal
             self._due = float("inf") if settled else self._monotonic() + AGAIN_S
         if revision and self._refusal:
-            raise Denied(Reason.POLICY_STALE, f"OPA has {revision.partition('+')[0]}: {self._refusal}")
+            raise Denied(
+                Reason.POLICY_STALE, f"{self.name}: {revision.partition('+')[0]}: {self._refusal}"
+            )
 
 
 def revision_of(loaded: Any) -> str:

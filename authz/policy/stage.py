@@ -24,10 +24,11 @@ from authz.policy.active import Active, foreign, read_active
 from authz.policy.cache import Flights, VerdictCache
 from authz.policy.compat.plan import PluginPlan
 from authz.policy.compat.result import read_result
-from authz.policy.engine_opa import BUNDLES, ENGINE, Answer, OpaEngine
+from authz.policy.engine import BUNDLES, Answer, Engine
+from authz.policy.engine_opa import OpaEngine
 from authz.policy.facts import Plan
 from authz.policy.manifest import split_revision
-from authz.policy.naming import NamedOpaEngine, Standing
+from authz.policy.naming import NamedEngine, Standing
 from authz.policy.verdict import read_verdict
 from authz.values import MISSING, Decision, Facts, Reason, Request, ShadowScope, Subject, Verdict
 
@@ -42,7 +43,7 @@ class PolicyStage:
 
     def __init__(
         self,
-        engine: OpaEngine,
+        engine: Engine,
         *,
         cache: VerdictCache,
         timeout_s: float,
@@ -58,7 +59,7 @@ class PolicyStage:
         self.engine_errors: dict[Reason, int] = dict.fromkeys(
             (Reason.POLICY_ERROR, Reason.POLICY_CHANGING, Reason.ENGINE_UNAVAILABLE, Reason.ENGINE_TIMEOUT), 0
         )
-        self._engine = engine
+        self.engine = engine
         self._timeout_s = timeout_s
         self._poll_s = poll_s
         self._max_age_s = max_age_s
@@ -146,7 +147,8 @@ class PolicyStage:
         raise self._counted(Denied(Reason.POLICY_CHANGING, "the policy version changed twice meanwhile"))
 
     async def start(self) -> None:
-        """Read the active version if OPA is there, and keep following it."""
+        """Read the active version if the engine can say it, and keep following it."""
+        await self.engine.start()
         await self._look()
         self._task = asyncio.create_task(self.run(), name="policy version")
         self._task.add_done_callback(self._unfollowed)
@@ -157,7 +159,7 @@ class PolicyStage:
             self._task.cancel()
             await asyncio.wait((self._task,))
         await self.flights.stop()
-        await self._engine.close()
+        await self.engine.close()
 
     async def run(self) -> None:
         """Follow OPA's active version until cancelled."""
@@ -199,7 +201,7 @@ class PolicyStage:
     async def _ask(self, facts: Facts, timeout_s: float) -> Verdict | None:
         scope = self._scope
         started = self._monotonic()
-        answer = await self._engine.decide(facts.question, timeout_s)
+        answer = await self.engine.decide(facts.question, timeout_s)
         if facts.revision and not answer.revisions:
             raise Denied(Reason.ENGINE_UNAVAILABLE, "OPA has no policy version")
         if facts.revision and _revision(answer) != facts.revision:
@@ -222,7 +224,7 @@ class PolicyStage:
             verdict,
             policy_version=version,
             policy_digest=digest,
-            engine=ENGINE,
+            engine=self.engine.name,
             cache="miss" if facts.cacheable else "bypass",
             evaluation_us=int(took_s * 1e6),
         )
@@ -234,7 +236,7 @@ class PolicyStage:
         try:
             async with asyncio.timeout(timeout_s), self._reading:
                 if self.revision == stale:
-                    self._take(await self._engine.get(BUNDLES, timeout_s))
+                    self._take(await self.engine.get(BUNDLES, timeout_s))
         except TimeoutError:
             raise self._counted(
                 Denied(Reason.ENGINE_TIMEOUT, "the policy version was not read in time")
@@ -246,7 +248,7 @@ class PolicyStage:
         """One look at what is active; an OPA that is away changes nothing but readiness."""
         try:
             async with self._reading:  # an earlier answer may not come after a later one
-                self._take(await self._engine.get(BUNDLES, POLL_TIMEOUT_S))
+                self._take(await self.engine.get(BUNDLES, POLL_TIMEOUT_S))
         except Denied as denied:
             if self._reachable:
                 log.warning("policy_engine_away", reason=str(denied.reason), detail=denied.detail)
@@ -262,7 +264,7 @@ class PolicyStage:
         if self._active is not None and bundles == self._bundles:
             active: Active | None = self._active  # a plan takes a millisecond of the loop to read
         else:
-            active = read_active(bundles, self._engine.entry_point, self._plan)
+            active = read_active(bundles, self.engine.entry_point, self._plan)
         if active is None and self._unsigned:
             active = foreign(self._plan)
         self._reachable = active is not None
@@ -272,7 +274,7 @@ class PolicyStage:
         if self._active is not None and active.revision == self._active.revision:
             return
         self._active, self._activated_at = active, self._read_at
-        self._scope = (self._engine.entry_point, ENGINE, active.revision)
+        self._scope = (self.engine.entry_point, self.engine.name, active.revision)
         self.cache.serve(self._scope)
         if self._activated:
             shadow = active.manifest.analysis.shadow if active.manifest else ShadowScope()
@@ -288,6 +290,20 @@ def _revision(answer: Answer) -> str:
     return revision if split_revision(revision) else ""
 
 
+def _open_engine(settings: Settings) -> Engine:
+    policy = settings.policy
+    if policy.engine == "wasm":
+        from authz.policy.engine_wasm import WasmEngine  # here, so that others need not load wasmtime
+
+        return WasmEngine(settings)
+    return OpaEngine(
+        settings.path(policy.opa_socket),
+        policy.entry_point,
+        connections=policy.connections,
+        strict=not policy.compat,
+    )
+
+
 def open_stage(
     settings: Settings,
     monotonic: Callable[[], float] = time.monotonic,
@@ -295,16 +311,9 @@ def open_stage(
     standing: Callable[[str], Standing] | None = None,
 ) -> PolicyStage:
     """The stage as the settings want it; not started. `standing` says which version may decide."""
-    policy = settings.policy
-    opened = partial(NamedOpaEngine, standing=standing) if standing else OpaEngine
-    engine = opened(
-        settings.path(policy.opa_socket),
-        policy.entry_point,
-        connections=policy.connections,
-        strict=not policy.compat,
-    )
+    policy, engine = settings.policy, _open_engine(settings)
     return PolicyStage(
-        engine,
+        NamedEngine(engine, standing) if standing else engine,
         cache=VerdictCache(policy.cache_size, policy.cache_ttl_s),
         timeout_s=policy.timeout_ms / 1000,
         poll_s=policy.poll_ms / 1000,

@@ -101,6 +101,7 @@ def build_bundle(
     version: str,
     signing_key: Path,
     entry_points: Sequence[str] = DEFAULT_ENTRY_POINTS,
+    wasm: bool = False,
     opa: str = "opa",
 ) -> PolicyVersion:
     """Check, test, analyse and sign `source`, and publish it in the directory `out`, of which no control log
@@ -108,7 +109,7 @@ def build_bundle(
     """
     tool, told = OpaTool(opa), Told("aegis", "aegis")
     ensure_signing_key(signing_key)
-    made = make(source, version=version, entry_points=entry_points, tool=tool)
+    made = make(source, version=version, entry_points=entry_points, wasm=wasm, tool=tool)
     store = Versions(DirectoryStore(out))
     publish(made, store, told, signing_key=signing_key, tool=tool, now=utc_now)
     file = out / f"{made.revision}{SUFFIX}"

@@ -60,13 +60,19 @@ def version_of(
     version: str = "v1",
     *,
     entry_points: Sequence[str] = DEFAULT_ENTRY_POINTS,
+    wasm: bool = False,
     **files: str,
 ) -> PolicyVersion:
     """A signed version of `package aegis` with the body `rego`, published in `directory/bundles`."""
     tree = {"aegis/decision.rego": f"package aegis\n\n{rego}"} | files
     source = write(directory / f"source-{version}", tree)
     return build_bundle(
-        source, directory / "bundles", version=version, signing_key=signing_key(), entry_points=entry_points
+        source,
+        directory / "bundles",
+        version=version,
+        signing_key=signing_key(),
+        entry_points=entry_points,
+        wasm=wasm,
     )
 
 

@@ -44,7 +44,7 @@ cases: Final = st.lists(st.tuples(requests(), subjects), min_size=1, max_size=16
 
 
 @contextmanager
-def built(source: Source) -> Iterator[PolicyVersion]:
+def built(source: Source, *, wasm: bool = False) -> Iterator[PolicyVersion]:
     """The version that is made of it, as it would be published."""
     directory = Path(tempfile.mkdtemp(prefix="generated-"))
     try:
@@ -55,6 +55,7 @@ def built(source: Source) -> Iterator[PolicyVersion]:
             version="v1",
             signing_key=signing_key(),
             entry_points=source.entry_points,
+            wasm=wasm,
         )
     finally:
         shutil.rmtree(directory)
@@ -90,7 +91,7 @@ def whole(policy: PolicyStage) -> None:
     active = policy._active
     assert active is not None
     assert active.manifest is not None
-    entry = active.manifest.analysis.entry_points[policy._engine.entry_point]
+    entry = active.manifest.analysis.entry_points[policy.engine.entry_point]
     plan = Plan(replace(entry, prune=False), revision=active.revision, deterministic=True)
     policy._active = Active(plan, active.manifest)
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from authz.errors import Denied
-from authz.policy.engine_opa import MAX_ANSWER, OpaEngine
+from authz.policy.engine import MAX_ANSWER
+from authz.policy.engine_opa import OpaEngine
 from authz.values import MISSING, Reason
 from tests.policy.opa import ALLOW, DENY, opa_with, until, version_of
 from tests.policy.scripted import http, peer

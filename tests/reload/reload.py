@@ -25,8 +25,7 @@ from typing import Any
 import orjson
 
 from authz.followers.releases import Releases
-from authz.policy.activation import STATUS
-from authz.policy.engine_opa import BUNDLES
+from authz.policy.engine import BUNDLES, STATUS
 from authz.up import records
 from authz.up.deployment import ROOT
 from authz.up.probe import get

@@ -51,6 +51,9 @@ def publish(
         float | None,
         typer.Option(min=0, max=100, help="Percent of lines that tests run; else `publishing.coverage`."),
     ] = None,
+    wasm: Annotated[
+        bool, typer.Option("--wasm", help="Also compile it to WebAssembly, for `policy.engine: wasm`.")
+    ] = False,
     entry: Entries = None,
     state: State = None,
     config: ConfigFile = None,
@@ -71,6 +74,7 @@ def publish(
                 schema=not settings.policy.compat,  # its input has members that ours has not
                 coverage=settings.publishing.coverage if coverage is None else coverage,
             ),
+            wasm=wasm,
             tool=tool,
         )
         refuse_unsafe(source, [each.strip("/") for each in entries])

@@ -22,8 +22,8 @@ from authz.errors import AegisError, IntegrityViolation
 from authz.followers import bundles
 from authz.ledger import files, notes
 from authz.ledger.recent import Cursor
-from authz.policy.activation import STATUS, Failure, read_failure
-from authz.policy.engine_opa import BUNDLES
+from authz.policy.activation import Failure, read_failure
+from authz.policy.engine import BUNDLES, STATUS
 from authz.up.probe import get
 
 

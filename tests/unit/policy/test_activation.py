@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from authz.policy.activation import MAX_DETAIL, STATUS, ActivationWatch, Failure, read_failure
+from authz.policy.activation import MAX_DETAIL, ActivationWatch, Failure, read_failure
+from authz.policy.engine import STATUS
 from authz.policy.engine_opa import OpaEngine
 from tests.policy.scripted import http, peer
 

@@ -1,0 +1,1 @@
+"""The embedded engine's half of policy: OPA's WebAssembly, made as strict and as orderly as OPA itself."""
