@@ -17,7 +17,7 @@ from authz.telemetry.metrics import WorkerMetrics
 from authz.telemetry.observer import DecisionObserver
 from authz.telemetry.spans import Spans
 from authz.testing import a_request
-from authz.values import Malformed, Reason, Request
+from authz.values import Decision, Malformed, Reason, Request
 from tests.unit.test_pipeline import ALLOW, Says, Wrote, subject
 from tests.workers import Worker
 
@@ -134,3 +134,13 @@ async def test_a_refused_request_has_its_span_too(worker: Worker) -> None:
     (span,) = seen.exporter.get_finished_spans()
     assert dict(span.attributes or {})["aegis.reason_code"] == "malformed_body"
     assert "twice" not in str(span.attributes)
+
+
+def test_what_went_on_in_shadow_is_counted_by_its_rule() -> None:
+    seen = Seen()
+    for decision in (Decision.ALLOW, Decision.WOULD_BLOCK, Decision.DENY):
+        made = told(identified=0, judged=0, written=0)
+        made.record = {"decision": decision, "reason_code": "code", "rule": "bulk-export"}
+        seen.observer.decided(made)
+        seen.observer.unheard(made)  # its caller left, so that it did not go on
+    assert seen.metrics.would_block == {"bulk-export": 1}
