@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol
 import structlog
 
 from authz.errors import Denied
-from authz.policy.engine import BUNDLES, Answer, Engine
+from authz.policy.engine import BUNDLES, Engine
 from authz.values import Reason
 
 log = structlog.get_logger(__name__)
@@ -43,15 +43,13 @@ class NamedEngine:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name, self.entry_point = engine.name, engine.entry_point
+        self.decide = engine.decide  # itself: a decision goes no further for this
         self._engine, self._standing, self._monotonic = engine, standing, monotonic
         self._revision = self._refusal = ""
         self._due = 0.0
 
     async def start(self) -> None:
         await self._engine.start()
-
-    async def decide(self, question: bytes, timeout_s: float) -> Answer:
-        return await self._engine.decide(question, timeout_s)
 
     async def get(self, path: str, timeout_s: float) -> Any:
         """Raises Denied, too, while the active version may not decide."""
@@ -74,7 +72,7 @@ class NamedEngine:
             self._due = float("inf") if settled else self._monotonic() + AGAIN_S
         if revision and self._refusal:
             raise Denied(
-                Reason.POLICY_STALE, f"{self.name}: {revision.partition('+')[0]}: {self._refusal}"
+                Reason.POLICY_STALE, f"{self.name} has {revision.partition('+')[0]}: {self._refusal}"
             )
 
 

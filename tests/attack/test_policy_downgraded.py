@@ -81,7 +81,7 @@ async def test_an_older_signed_version_decides_nothing(tmp_path: Path) -> None:
         await at.offered("v1")
         denied = await at.denied("b.example")
         assert denied.reason is Reason.POLICY_STALE
-        assert denied.detail.startswith("OPA has v1: v2 was activated at ")
+        assert denied.detail.startswith("opa has v1: v2 was activated at ")
         await until(lambda: not at.policy.ready)
         # What v2 said is still said, and of v1 nothing is known.
         kept = await decide(at.policy, a_request(host="a.example"))

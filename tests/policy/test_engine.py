@@ -182,6 +182,28 @@ async def test_more_questions_than_connections_wait_their_turn_and_none_is_lost(
     assert most > 1
 
 
+async def test_who_looks_for_the_version_does_not_wait_behind_questions() -> None:
+    never = asyncio.Event()
+
+    async def answer(target: str, body: bytes) -> bytes:
+        if body:
+            await never.wait()
+        return http({"result": target})
+
+    async with peer(answer) as served:
+        engine = OpaEngine(served.socket, "aegis/decision", connections=2)
+        asking = [asyncio.create_task(engine.decide(b"{}", 30)) for _ in range(5)]
+        while served.asked < 2:
+            await asyncio.sleep(0.01)
+        assert await engine.get("/v1/data/system/bundles", 5) == {"result": "/v1/data/system/bundles"}
+        assert not any(task.done() for task in asking)
+        for task in asking:
+            task.cancel()
+        await asyncio.wait(asking)
+        await engine.close()
+        never.set()
+
+
 async def test_who_waits_is_served_before_who_comes_later() -> None:
     async def answer(target: str, body: bytes) -> bytes:
         return http({"result": body.decode()})
