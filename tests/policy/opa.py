@@ -232,7 +232,8 @@ async def opa_pulling(directory: Path) -> AsyncIterator[OpaProcess]:
 def stage(socket: Path, **members: Any) -> PolicyStage:
     """A stage on `socket`, not started."""
     entry = members.pop("entry_point", Settings().policy.entry_point)
-    engine = OpaEngine(socket, entry, connections=members.pop("connections", 4))
+    strict = not members.get("compat", False)
+    engine = OpaEngine(socket, entry, connections=members.pop("connections", 4), strict=strict)
     store = VerdictCache(members.pop("size", 1000), members.pop("ttl_s", 30.0))
     times = {"timeout_s": members.pop("timeout_s", 5.0), "poll_s": members.pop("poll_s", 0.05)}
     return PolicyStage(engine, cache=store, **times, **members)

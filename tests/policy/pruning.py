@@ -29,7 +29,6 @@ from msgspec.structs import replace
 
 from authz.errors import Denied
 from authz.policy.active import Active
-from authz.policy.facts import Plan
 from authz.policy.stage import PolicyStage
 from authz.policy.version import PolicyVersion, build_bundle
 from authz.values import Request, Subject, Verdict
@@ -71,9 +70,11 @@ async def ask(policy: PolicyStage, case: Case) -> tuple[Outcome, str]:
         return str(denied.reason), "error"
 
 
-async def stages(process: OpaProcess, entry: str) -> tuple[PolicyStage, PolicyStage, PolicyStage]:
+async def stages(
+    process: OpaProcess, entry: str, *, compat: bool = False
+) -> tuple[PolicyStage, PolicyStage, PolicyStage]:
     """Pruned with a cache, pruned without one, and asked the whole input."""
-    members = {"entry_point": entry, "connections": 1, "timeout_s": PATIENCE_S}
+    members = {"entry_point": entry, "connections": 1, "timeout_s": PATIENCE_S, "compat": compat}
     made = [stage(process.socket, **members, ttl_s=ttl) for ttl in (600, 0, 0)]
     for one in made:
         await until(partial(_active, one), PATIENCE_S)
@@ -92,14 +93,16 @@ def whole(policy: PolicyStage) -> None:
     assert active is not None
     assert active.manifest is not None
     entry = active.manifest.analysis.entry_points[policy.engine.entry_point]
-    plan = Plan(replace(entry, prune=False), revision=active.revision, deterministic=True)
+    plan = policy._plan(replace(entry, prune=False), revision=active.revision, deterministic=True)
     policy._active = Active(plan, active.manifest)
 
 
-async def check(entry: str, process: OpaProcess, asked: Sequence[Case]) -> Counter[str]:
+async def check(
+    entry: str, process: OpaProcess, asked: Sequence[Case], *, compat: bool = False
+) -> Counter[str]:
     """Every case, and once more for the cache."""
     seen: Counter[str] = Counter()
-    made = await stages(process, entry)
+    made = await stages(process, entry, compat=compat)
     try:
         for case in [*asked, *asked]:
             (one, where), (two, _), (three, _) = [await ask(policy, case) for policy in made]
@@ -120,12 +123,13 @@ def _difference(entry: str, made: Sequence[PolicyStage], case: Case, outcomes: S
     return "\n".join((entry, *lines))
 
 
-def compare(source: Source, asked: Sequence[Case]) -> Counter[str]:
-    """Raises AssertionError where two ways of asking differ."""
+def compare(source: Source, asked: Sequence[Case], *, compat: bool = False) -> Counter[str]:
+    """Raises AssertionError where two ways of asking differ. `compat`: as with `policy.compat`."""
 
     async def all_of_them(version: PolicyVersion) -> Counter[str]:
         async with opa_with(version) as process:
-            seen = await asyncio.gather(*(check(entry, process, asked) for entry in source.entry_points))
+            entries = version.analysis.entry_points
+            seen = await asyncio.gather(*(check(each, process, asked, compat=compat) for each in entries))
         return sum(seen, Counter())
 
     with built(source) as version:
