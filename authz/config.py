@@ -453,6 +453,13 @@ class Telemetry(_Section):
 class Follower(_Section):
     """The process that seals and serves; it never slows a worker."""
 
+    nice: int = Field(
+        default=10,
+        ge=0,
+        le=19,
+        description="Its priority beside workers on the same CPUs, as nice(1) has it. At 0 sealing stands "
+        "before decisions now and then; the higher it is, the later records are sealed on a full machine.",
+    )
     checkpoint_s: float = Field(default=1.0, gt=0, le=3600, description="Time between checkpoints, seconds.")
     checkpoint_store: Store = Field(
         default="checkpoints.sqlite",

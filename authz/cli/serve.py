@@ -6,6 +6,7 @@ exit status 2 and one sentence; a worker whose ledger failed ends with 3 and is 
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
@@ -47,6 +48,7 @@ def follow(file: ConfigFile = None, accept_damage: AcceptDamage = False) -> None
         settings = load(file)
         from authz.followers.process import follow as run
 
+        _yield_to_workers(settings.follower.nice)
         raise typer.Exit(_run(settings, lambda: run(settings, accept_damage=accept_damage)))
 
 
@@ -119,6 +121,11 @@ def explained() -> Iterator[None]:
     except AegisError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(EXIT_CANNOT_START) from None
+
+
+def _yield_to_workers(nice: int) -> None:
+    """Lower this process's priority to `nice`, never raise it."""
+    os.setpriority(os.PRIO_PROCESS, 0, max(nice, os.getpriority(os.PRIO_PROCESS, 0)))
 
 
 def _run(settings: Settings, main: Callable[[], Coroutine[Any, Any, int]]) -> int:

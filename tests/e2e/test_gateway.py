@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 from typing import Any
 
 import pytest
@@ -207,3 +208,11 @@ def test_what_envoy_refuses_by_itself_is_refused_and_leaves_no_record(
     status, headers, _ = stack.raw(head, connection=connection)
     assert (status, headers.get(DECISION_ID)) == (403, None)
     assert len(records.decisions(stack.ledger)) == before
+
+
+def test_the_follower_yields_to_the_worker(stack: Stack) -> None:
+    def nice(name: str) -> int:
+        return os.getpriority(os.PRIO_PROCESS, stack.processes.pid(name))
+
+    ours = os.getpriority(os.PRIO_PROCESS, 0)
+    assert (nice("follower"), nice("worker")) == (max(10, ours), ours)
