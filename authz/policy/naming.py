@@ -71,13 +71,9 @@ class NamedEngine:
             self._revision, self._refusal = revision, standing.refusal
             self._due = float("inf") if settled else self._monotonic() + AGAIN_S
         if revision and self._refusal:
-<<<<<<< HEAD
             raise Denied(
                 Reason.POLICY_STALE, f"{self.name} has {revision.partition('+')[0]}: {self._refusal}"
             )
-=======
-            raise Denied(Reason.POLICY_STALE, f"{self.name}: {revision.partition('+')[0]}: {self._refusal}")
->>>>>>> 1e29db2 (Let the follower yield to workers, and give evidence, keys, outcomes and measurements pages of their own)
 
 
 def revision_of(loaded: Any) -> str:
