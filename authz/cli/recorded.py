@@ -19,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from authz.cli.retention import moment
 from authz.config import Settings
 from authz.errors import ConfigError
+from authz.followers.bundles import copies_of
 from authz.ledger.disclosures.vault import Vault, vault_of
 from authz.replay import version as versions
 from authz.replay.judges import Judges
@@ -64,18 +65,14 @@ def version_of(settings: Settings, called: str, entry_point: str) -> Version:
     """
     if Path(called).is_dir():
         return versions.of_source(Path(called), (entry_point,))
-    found = versions.named(bundles_of(settings), called)
+    found = versions.named(copies_of(settings), called)
     if entry_point not in found.analysis.entry_points:
         raise NotJudged(f"{found.label}: it has no entry point {entry_point}")
     return found
 
 
 def judges_of(settings: Settings, entry_point: str) -> Judges:
-    return Judges(bundles_of(settings), entry_point, compat=bool(settings.policy.compat))
-
-
-def bundles_of(settings: Settings) -> Path:
-    return settings.path(settings.follower.bundle_directory)
+    return Judges(copies_of(settings), entry_point, compat=bool(settings.policy.compat))
 
 
 def vault_if_there(settings: Settings) -> Vault | None:

@@ -20,6 +20,7 @@ import typer
 from authz.cli import recorded
 from authz.cli.ledger import EXIT_NOT_VERIFIED, Anchors, Json, explained, settings_of, to_a_reader
 from authz.errors import ConfigError
+from authz.followers.bundles import copies_of
 from authz.ledger import anchors, trust
 from authz.ledger import verify as verifier
 from authz.ledger.disclosures.vault import Vault, vault_of
@@ -91,7 +92,7 @@ def _judges(bundles: Path | None, entry: str, state: Path | None, config: Path |
     if not (bundles or state or config):
         raise ConfigError("--level 4 needs the policy versions: say --bundles, --state or --config")
     settings = settings_of(state, config)
-    directory = bundles or recorded.bundles_of(settings)
+    directory = bundles or copies_of(settings)
     if not directory.is_dir():
         raise ConfigError(f"{directory}: no such directory")
     entry = entry or settings.policy.entry_point

@@ -26,7 +26,7 @@ from authz.policy.activation import REPORTING
 from authz.policy.making import ALGORITHM, KEY_ID
 from authz.policy.store import DirectoryStore
 from authz.policy.store_s3 import S3Store
-from authz.policy.versions import Activation, Versions
+from authz.policy.versions import SUFFIX, Activation, Versions
 
 log = structlog.get_logger(__name__)
 
@@ -45,6 +45,20 @@ def versions_of(settings: Settings) -> Versions:
     if s3.url:
         return Versions(S3Store(s3, settings.state))
     return Versions(DirectoryStore(settings.path(settings.follower.bundle_directory)))
+
+
+def copies_of(settings: Settings) -> Path:
+    """The directory with every published version's bundle, for whoever reads files: that of the settings.
+    With a bucket it gets what it has not yet. Raises StoreUnavailable, ConfigError.
+    """
+    directory = settings.path(settings.follower.bundle_directory)
+    if settings.follower.bundle_s3.url:
+        versions, local = versions_of(settings), DirectoryStore(directory)
+        for entry in versions.entries():
+            name = f"{entry.revision}{SUFFIX}"
+            if not (directory / name).exists():
+                local.create(name, versions.published_bundle(entry))
+    return directory
 
 
 class Served:

@@ -23,6 +23,7 @@ from authz import canonical
 from authz.config import Settings
 from authz.errors import AegisError
 from authz.followers import reading
+from authz.followers.bundles import copies_of
 from authz.followers.durable import Durable, Extent
 from authz.followers.durable_files import replace
 from authz.followers.reading import Position
@@ -140,7 +141,7 @@ class CandidateTask:
 
     def _open(self) -> None:
         settings = self._settings
-        bundles = settings.path(settings.follower.bundle_directory)
+        bundles = copies_of(settings)
         self._version = versions.named(bundles, self._wanted.version)
         self._judges = Judges(bundles, settings.policy.entry_point, compat=bool(settings.policy.compat))
         self._judges.open(self._version)

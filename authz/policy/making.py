@@ -36,6 +36,7 @@ from authz.policy.identities import identities_of
 from authz.policy.manifest import RELEASE, Analysis, Release, entry_name, is_version, read_release
 from authz.policy.opa_tool import OpaTool
 from authz.policy.shadow import shadow_of
+from authz.policy.signed import verified
 from authz.policy.wasm.binary import MODULE
 
 ALGORITHM: Final = "ES256"
@@ -130,18 +131,15 @@ def sign(made: Made, release: Release, signing_key: Path, tool: OpaTool) -> byte
         return signed.read_bytes()
 
 
-def check_signed(bundle: bytes, made: Made, public_key: str, tool: OpaTool) -> Release:
+def check_signed(bundle: bytes, made: Made, public_key: str) -> Release:
     """The release of a bundle that somebody else made of the same content, signed by this key (PEM).
 
     Raises PolicyRejected for any other bundle.
     """
-    with tempfile.TemporaryDirectory(prefix="aegis-policy-") as name:
-        file, key = Path(name) / "bundle.tar.gz", Path(name) / "key.pem"
-        file.write_bytes(bundle)
-        key.write_text(public_key)
-        verify = ["--verification-key", key.name, "--verification-key-id", KEY_ID, "--signing-alg", ALGORITHM]
-        tool.run(["build", "-b", file.name, "-o", "verified.tar.gz", *verify], Path(name))
-    files = files_of(bundle)
+    try:
+        files = verified(bundle, public_key, KEY_ID, ALGORITHM)
+    except PolicyRejected as error:
+        raise PolicyRejected(f"{made.revision} lies there by another hand: {error}") from None
     if digest_of(files) != made.digest:
         raise PolicyRejected(f"{made.revision}: what lies there has another content")
     try:

@@ -83,7 +83,7 @@ def publish(
     bundle = sign(made, release, signing_key, tool)
     there = versions.put(made.revision, bundle)
     if there != bundle:
-        release = check_signed(there, made, public_key(signing_key), tool)
+        release = check_signed(there, made, public_key(signing_key))
     entry = versions.add(made.revision, there, key_id=thumbprint(signing_key), who=told.who, release=release)
     return Published(entry, made.analysis, new=True)
 

@@ -12,7 +12,8 @@ import httpx
 import pytest
 import uvicorn
 
-from authz.followers.bundles import RESOURCE, Served, bundle_app, opa_config
+from authz.config import Settings
+from authz.followers.bundles import RESOURCE, Served, bundle_app, copies_of, opa_config
 from authz.followers.releases import Releases, teller
 from authz.ledger.outbox import Outbox
 from authz.policy.making import make, renamed
@@ -20,6 +21,7 @@ from authz.policy.opa_tool import OpaTool
 from authz.policy.signing import public_key
 from authz.policy.store_s3 import S3Store
 from authz.policy.versions import Versions
+from authz.replay.version import of_bundle
 from tests import stores
 from tests.policy.opa import DENY, OpaProcess, signing_key, until, write
 from tests.s3 import S3Server
@@ -121,3 +123,18 @@ async def test_a_bucket_that_is_away_from_the_start_is_503_until_it_is_there(
 
         await until(empty, 30)
     assert served.fault == ""
+
+
+def test_whoever_reads_files_gets_a_copy_of_each_published_bundle(
+    releases: Releases, s3_of_checkpoints: S3Server, tmp_path: Path
+) -> None:
+    made = make(
+        write(tmp_path / "rego", {"aegis/p.rego": f"package aegis\n\n{DENY}"}), version="v1.0.0", tool=TOOL
+    )
+    releases.publish(made, signing_key=signing_key(), tool=TOOL)
+    told = bucket(s3_of_checkpoints, url=releases.versions.store.place()).model_dump()
+    settings = Settings.model_validate({"state": tmp_path, "follower": {"bundle_s3": told}})
+    for _ in range(2):
+        (file,) = copies_of(settings).iterdir()
+        assert of_bundle(file).label == made.revision
+    assert file.read_bytes() == releases.versions.bundle(made.revision)

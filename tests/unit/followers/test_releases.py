@@ -215,7 +215,7 @@ def test_what_lies_under_the_name_by_another_hand_is_not_adopted(
     ensure_signing_key(strange)
     with pytest.raises(Killed):
         publish(releases(tmp_path, store=DyingStore(tmp_path / "bundles", 2, False)), made, strange)
-    with pytest.raises(PolicyRejected, match="verif"):
+    with pytest.raises(PolicyRejected, match="lies there by another hand: no signature of the key"):
         publish(releases(tmp_path), made, key)
     file = tmp_path / f"bundles/{made.revision}{SUFFIX}"
     file.write_bytes(file.read_bytes()[:-30])
