@@ -381,6 +381,14 @@ class Policy(_Section):
         default=False, description="Accept answers without a revision (never cached). Development only."
     )
 
+    @model_validator(mode="after")
+    def _plugins_numbers(self) -> Policy:
+        if self.compat and self.engine == "wasm":
+            raise ValueError(
+                "compat: only with the engine opa, which keeps the text of numbers as the plugin does"
+            )
+        return self
+
 
 class Ledger(_Section):
     """How records get down."""

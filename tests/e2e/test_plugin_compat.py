@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
+from typer.testing import CliRunner
 
+from authz.cli.main import app
 from authz.up.traffic import DECISION_ID
 from tests.e2e.stack import Stack, running
 
@@ -49,7 +52,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     (source / "decision.rego").write_text(POLICY)
     state = tmp_path_factory.mktemp("stack")
     compat = {"compat": "opa-envoy-plugin"}
-    with running(state, policy=source, policy_settings=compat, identity=ANYBODY, envoy=False) as started:
+    kept = {"facts": True}
+    with running(
+        state, policy=source, policy_settings=compat, identity=ANYBODY, disclosures=kept, envoy=False
+    ) as started:
         tree = started.deployment.gateway()
         # As its users have it: beside raw headers it parses no body, and Envoy would refuse escapes in
         # query parameters.
@@ -108,12 +114,12 @@ def test_a_boolean_is_enough(stack: Stack, agent: httpx.Client) -> None:
 
 
 def test_the_last_member_counts_as_it_does_to_the_plugin(stack: Stack, agent: httpx.Client) -> None:
-    json = {"content-type": "application/json"}
+    kind = {"content-type": "application/json"}
     assert (
-        agent.post(f"{URL}/json", content=b'{"last": false, "last": true}', headers=json).status_code == 200
+        agent.post(f"{URL}/json", content=b'{"last": false, "last": true}', headers=kind).status_code == 200
     )
     assert (
-        agent.post(f"{URL}/json", content=b'{"last": true, "last": false}', headers=json).status_code == 403
+        agent.post(f"{URL}/json", content=b'{"last": true, "last": false}', headers=kind).status_code == 403
     )
 
 
@@ -132,3 +138,17 @@ def test_what_the_plugin_leaves_to_envoys_failure_mode_is_a_recorded_denial(
     record = stack.record(answer)
     assert record["reason_code"] == answer.json()["reason_code"] == "policy_error"
     assert record["rationale"]
+
+
+def test_every_decision_comes_out_the_same_again(stack: Stack, agent: httpx.Client) -> None:
+    """Level 4: from the facts that were kept, by the version that decided, without the worker."""
+    for path in ("/a?user=alice", "/a", "/plain", "/typo"):
+        agent.get(f"{URL}{path}", headers={"authorization": "Basic c2VjcmV0"})
+    deployment = stack.deployment
+    told = ["verify", str(stack.ledger.parent), "--trust", str(deployment.trust), "--level", "4"]
+    done = CliRunner().invoke(app, [*told, "--config", str(deployment.config), "--json"])
+    found = json.loads(done.stdout)
+    assert done.exit_code == 0, done.output
+    assert found["level"] == 4
+    assert found["repeated"]["same"] >= 2, found["repeated"]  # a query is not kept, an error names no version
+    assert found["repeated"]["faults"] == 0

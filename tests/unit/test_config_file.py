@@ -143,3 +143,12 @@ def test_what_kubernetes_sets_for_a_service_of_our_name_is_no_setting() -> None:
 def test_what_only_resembles_that_is_a_mistake(name: str) -> None:
     with pytest.raises(ConfigError, match=f"^{name}: "):
         load(None, {name: "9000"})
+
+
+def test_a_policy_for_opa_envoy_plugin_needs_opa_and_its_path_may_be_written_as_there(tmp_path: Path) -> None:
+    file = tmp_path / "aegis.yaml"
+    file.write_text("policy: {compat: opa-envoy-plugin, entry_point: /envoy//authz/}\n")
+    assert load(file).policy.entry_point == "envoy/authz"
+    file.write_text("policy: {compat: opa-envoy-plugin, engine: wasm}\n")
+    with pytest.raises(ConfigError, match="only with the engine opa"):
+        load(file)

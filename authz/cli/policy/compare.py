@@ -115,7 +115,7 @@ def compare(
 
 
 def _compatible(settings: Settings, entry: str) -> Settings:
-    update: dict[str, Any] = {"compat": "opa-envoy-plugin"}
+    update: dict[str, Any] = {"compat": "opa-envoy-plugin", "engine": "opa"}
     if entry:
         update["entry_point"] = entry.strip("/")
     return settings.model_copy(update={"policy": settings.policy.model_copy(update=update)})
