@@ -19,6 +19,7 @@ from authz.cli.policy import (
     lint,
     matrix,
     opa,
+    propose,
     schema,
     shadow,
     trial,
@@ -42,6 +43,7 @@ app.command()(facts.facts)
 app.command()(fixture.fixture)
 app.command()(lint.lint)
 app.command()(matrix.matrix)
+app.command()(propose.propose)
 app.command()(schema.schema)
 app.command("test")(trial.try_source)
 app.command("shadow-report")(shadow.report)

@@ -284,12 +284,13 @@ class Program:
 
     def verdict(self, rule: Rule) -> str | None:
         """ALLOW or DENY for a rule whose own value is one; None for any other."""
-        if rule.value is not None and allows(rule.value):
+        value = _meant(rule)
+        if value is not None and allows(value):
             return ALLOW
-        name, truth = rule.path[-1], rule.value is None or rule.value.value is True
+        name, truth = rule.path[-1], value is None or value.value is True
         if truth and rule.key is None and (rule.path in self.entries or _GRANTING.fullmatch(name)):
             return ALLOW
-        if (rule.value is not None and denies(rule.value)) or _REFUSING.fullmatch(name):
+        if (value is not None and denies(value)) or _REFUSING.fullmatch(name):
             return DENY
         return None
 
@@ -299,6 +300,17 @@ def _signed(rule: Rule) -> Iterator[tuple[Expr, bool]]:
         yield expr, negated != wants_nothing(expr)
     for head in rule.heads:
         yield from nested(head)
+
+
+def _meant(rule: Rule) -> Term | None:
+    """The value of a rule; of a name that its own body sets, what that is set to."""
+    value = rule.value
+    if value is not None and value.kind == "var":
+        for expr in rule.body:
+            term = expr.terms[0]
+            if term.kind == "call" and term.name in _BINDING and term.value[0].value == value.value:
+                return term.value[1]  # type: ignore[no-any-return]
+    return value
 
 
 def allows(value: Term) -> bool:

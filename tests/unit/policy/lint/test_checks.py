@@ -31,6 +31,7 @@ def found(directory: Path, rego: str, *entries: str) -> set[str]:
         ),
         (DENY + 'decision := object.get(data.answers, input.agent.id, "allow")', "allow-by-default"),
         (DENY + "allow if true", "allow-by-absence"),
+        (DENY + "x := y if {\n\tnot data.bad\n\ty := {`allowed`: true}\n}", "allow-by-absence"),
         (DENY + "allow if not input.agent.id in data.bad", "allow-by-absence"),
         (DENY + "allow if deny == set()\n\ndeny contains 1 if input.now.hour < 6", "allow-by-absence"),
         (DENY + "allow if fine\n\nfine if not bad\n\nbad if input.now.hour < 6", "allow-by-absence"),
