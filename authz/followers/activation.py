@@ -35,7 +35,9 @@ WHO: Final = "follower"
 
 
 class ActivationNotes:
-    """Looks until `stop`. `awaited_s`: seconds since OPA had the version that is named, 0 when it has it."""
+    """Looks until `stop`. `awaited_s`: seconds since OPA had the version that is named; 0 when it has it, and
+    while no OPA answers here: whoever asks it for decisions sees that.
+    """
 
     def __init__(
         self,
@@ -49,11 +51,12 @@ class ActivationNotes:
         self._engine, self._last, self._outbox = engine, last, outbox
         self._monotonic = monotonic
         self._named = self._active = self._noted = ""
+        self._answers = False
         self._since = monotonic()  # the last moment at which OPA had what is named
 
     @property
     def awaited_s(self) -> float:
-        waits = self._named and self._named != self._active
+        waits = self._answers and self._named and self._named != self._active
         return self._monotonic() - self._since if waits else 0.0
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -71,11 +74,13 @@ class ActivationNotes:
         self._named = named.revision if named else ""
         try:
             self._active = revision_of(await self._engine.get(BUNDLES, ASK_TIMEOUT_S))
+            self._answers = True
             if self._named == self._active:
                 self._since, self.failure = self._monotonic(), None
                 return
             self.failure = read_failure(await self._engine.get(STATUS, ASK_TIMEOUT_S))
         except Denied:
+            self._answers = False
             return
         if self.failure and self.failure.code != NOT_DOWNLOADED and named:
             try:

@@ -174,3 +174,13 @@ async def test_an_engine_that_goes_away_changes_what_is_known_of_nothing(tmp_pat
         await at.watch.look()
         await at.notes.look()
         assert at.watch.failure == at.notes.failure == known
+        assert at.notes.awaited_s == 0.0
+
+
+async def test_a_follower_that_reaches_no_engine_awaits_nothing(tmp_path: Path) -> None:
+    async with place(tmp_path) as at:
+        engine = OpaEngine(tmp_path / "nowhere.sock", "none", connections=1)
+        notes = ActivationNotes(engine, at.notes._last, at.outbox)
+        await notes.look()
+        await engine.close()
+        assert (notes.awaited_s, notes.failure, at.events()) == (0.0, None, [])

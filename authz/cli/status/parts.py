@@ -64,6 +64,8 @@ def _worker(settings: Settings, found: Deployment) -> Part:
 
 
 def _opa(settings: Settings, found: Deployment) -> Part:
+    if settings.policy.engine == "wasm":
+        return Part("opa", "off", "none is needed: the worker evaluates policy itself")
     socket = settings.path(settings.policy.opa_socket)
     if found.opa is None:
         return Part("opa", "down", f"{socket}: {found.away['opa']}")

@@ -101,6 +101,15 @@ def test_each_fault_is_said_at_its_part(changed: dict[str, Any], part: str, stat
     assert words in found[1]
 
 
+def test_without_an_opa_to_be_asked_none_is_missed() -> None:
+    embedded = Settings.model_validate({"policy": {"engine": "wasm"}})
+    found = said(whole(opa=None), embedded)
+    assert found["opa"] == ("off", "none is needed: the worker evaluates policy itself")
+    assert found["policy"][0] == found["activation"][0] == "ok"
+    refused = said(whole(opa=None, worker=worker(code="unsigned")), embedded)
+    assert refused["activation"] == ("warn", "unsigned")
+
+
 def test_damage_and_a_disk_that_takes_nothing_are_down() -> None:
     unhealthy = whole(worker=worker(aegis_ledger_healthy=0))
     assert said(unhealthy)["ledger"] == ("down", "the worker cannot write records")
