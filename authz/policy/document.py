@@ -114,12 +114,16 @@ def _pairs(text: str, reason: Reason, what: str) -> dict[str, list[str]]:
         return pairs
     if ";" in text:
         raise Denied(reason, f"{what}: a semicolon separates for some readers and not for others")
-    if "%" in text and _BROKEN_ESCAPE.search(text):
+    escaped = "%" in text
+    if escaped and _BROKEN_ESCAPE.search(text):
         raise Denied(reason, f"{what}: invalid percent-encoding")
+    encoded = escaped or "+" in text
     for pair in text.split("&"):
         if pair:
             name, _, value = pair.partition("=")
-            pairs.setdefault(unquote_plus(name), []).append(unquote_plus(value))
+            if encoded:
+                name, value = unquote_plus(name), unquote_plus(value)
+            pairs.setdefault(name, []).append(value)
     return pairs
 
 

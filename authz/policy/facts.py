@@ -66,7 +66,9 @@ class Plan:
         kept = outermost(paths)
         named = _named_credentials(paths)
         members = _wanted(kept)
-        self._root = tuple((name, _member(name, members[name], named)) for name in members.keys() & _NAMES)
+        self._document = _object(
+            tuple((name, _member(name, members[name], named)) for name in members.keys() & _NAMES)
+        )
         self._revision = revision
         self._cacheable = deterministic and not any(is_volatile(path) for path in kept)
         self._all_headers = HEADERS in kept
@@ -76,7 +78,7 @@ class Plan:
         """Raises Denied for a body that policy needs and that is not all there, or a value JSON lacks."""
         if self._needs_body and truncated_body(request):
             raise Denied(Reason.BODY_TOO_LARGE, "policy reads the body, and only a part of it is here")
-        document = _read_all(self._root, request, subject, now)
+        document = self._document(request, subject, now)
         try:
             question = orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
         except orjson.JSONEncodeError:
@@ -137,21 +139,27 @@ def _member(name: str, wanted: _Wanted | None, named: frozenset[str]) -> Read:
     if (name,) in FIELDS:
         return _picked(FIELDS[name,], wanted)
     inner = [field[1] for field in FIELDS if field[0] == name]
-    members = tuple(
-        (below, _picked(FIELDS[name, below], None if wanted is None else wanted[below]))
-        for below in inner
-        if wanted is None or below in wanted
+    return _object(
+        tuple(
+            (below, _picked(FIELDS[name, below], None if wanted is None else wanted[below]))
+            for below in inner
+            if wanted is None or below in wanted
+        )
     )
-    return lambda request, subject, now: _read_all(members, request, subject, now)
 
 
-def _read_all(members: _Members, request: Request, subject: Subject, now: datetime) -> dict[str, Any]:
-    document = {}
-    for name, read in members:
-        value = read(request, subject, now)
-        if value is not MISSING:
-            document[name] = value
-    return document
+def _object(members: _Members) -> Read:
+    """The reader of an object of what there is of `members`."""
+
+    def read_object(request: Request, subject: Subject, now: datetime) -> dict[str, Any]:
+        document = {}
+        for name, read in members:
+            value = read(request, subject, now)
+            if value is not MISSING:
+                document[name] = value
+        return document
+
+    return read_object
 
 
 def _picked(read: Read, wanted: _Wanted | None) -> Read:
@@ -178,10 +186,10 @@ def _attribute(path: Path, wanted: _Wanted | None, named: frozenset[str]) -> Rea
         return lambda request, subject, now: request.attributes.at(below)
     if wanted is None:
         return lambda request, subject, now: withhold(request.attributes.at(below), path, named)
-    members = tuple((name, _attribute((*path, name), inner, named)) for name, inner in wanted.items())
+    inside = _object(tuple((name, _attribute((*path, name), inner, named)) for name, inner in wanted.items()))
 
     def read(request: Request, subject: Subject, now: datetime) -> Any:
-        document = _read_all(members, request, subject, now)
+        document = inside(request, subject, now)
         if document or not below:  # there are always attributes
             return document
         value = request.attributes.at(below)
