@@ -86,7 +86,7 @@ async def test_the_input_is_what_was_asked_and_its_reading_is_recorded(
     )
     assert json.loads(evaluated.stdout)["result"][0]["expressions"][0]["value"] == "keeping"
     (event,) = accesses(tmp_path)
-    assert (event["why"], event["decision_id"], event["names"]) == ("bug 3", name, ["facts"])
+    assert (event["why"], event["decision_id"], event["names"]) == ("bug 3", name, ["facts", "parameters"])
 
 
 async def test_two_of_them_do_not_collide_and_none_is_overwritten(
