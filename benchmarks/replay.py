@@ -3,8 +3,8 @@
     python benchmarks/replay.py [--decisions 100000] [--state DIRECTORY] [--out NAME.json]
 
 A real writer keeps that many decisions of the default library with their facts, no two of them equal: the
-worst case, since equal questions are asked once. Then the commands of a person put them to a candidate with another
-rule, and to their own version on level 4. Times are of the clock, everything included: reading, decrypting,
+worst case, since equal questions are asked once. Then commands put them to a candidate that knows one agent
+more, and to their own version on level 4. Times are of the clock, everything included: reading, decrypting,
 starting OPA, the report. Target: the candidate within 60 s for 100,000 on 2 cores; exit status 1 beyond it.
 """
 
