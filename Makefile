@@ -9,7 +9,7 @@ BIN := .venv/bin
 PORTS := ENVOY_PORT UPSTREAM_PORT BUNDLES_PORT METRICS_PORT FOLLOWER_METRICS_PORT
 port_options = $(foreach port,$(PORTS),$(if $($(port)),--$(subst _,-,$(shell echo $(port) | tr A-Z a-z)) $($(port))))
 
-.PHONY: help up test lint bench bench-ledger compat bench-reload crash clean install install-dev
+.PHONY: help up test lint bench bench-ledger bench-replay compat bench-reload crash clean install install-dev
 
 help: ## this list
 	@echo "make TARGET [NAME=VALUE ...]"; echo
@@ -44,6 +44,9 @@ compat: install-dev ## ask an opa-envoy-plugin and us REQUESTS at random, and sa
 
 bench-ledger: install ## what the ledger does in a second: appends, verification, restart, proofs (a few minutes)
 	@$(BIN)/python benchmarks/ledger.py $(BENCH)
+
+bench-replay: install ## 100,000 recorded decisions, no two equal, put to policy again
+	@$(BIN)/python benchmarks/replay.py $(BENCH)
 
 bench-reload: install-dev ## 300 policy versions activated at 1,000 requests/s, then 60 through Envoy, judged from the ledger
 	@$(BIN)/python -m tests.reload.reload --activations 300 --rate 1000

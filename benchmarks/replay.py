@@ -33,8 +33,6 @@ from authz.ledger import keys, trust
 from authz.ledger.disclosures import form
 from authz.ledger.opening import open_ledger
 from authz.ledger.writer import Observed
-from authz.policy.signing import ensure_signing_key
-from authz.policy.version import build_bundle
 from authz.replay import version
 from authz.replay.judges import Judges
 from authz.values import Verdict
@@ -115,14 +113,15 @@ def prepare(state: Path, count: int) -> Settings:
     (state / "keys").mkdir(parents=True)
     for file in (settings.ledger.record_key, settings.ledger.log_key):
         keys.ensure(settings.path(file))
-    key = state / "keys/policy.pem"
-    ensure_signing_key(key)
-    made = build_bundle(ROOT / "rego", state / "bundles", version="v1.0.0", signing_key=key)
+    told = ("--version", "v1.0.0", "--why", "benchmark", "--state", str(state))
+    run("policy", "publish", str(ROOT / "rego"), *told)
+    (bundle,) = (state / "bundles").glob("v1.0.0+*")
+    published = version.of_bundle(bundle)
     asked = [question(number) for number in range(count)]
     with Judges(state / "bundles", "aegis/decision") as judges:
-        judged = judges.judge(version.of_bundle(made.file), asked)
+        judged = judges.judge(published, asked)
     verdicts = [each.verdict for each in judged if each.verdict]
-    uvloop.run(write(settings, asked, verdicts, made.digest))
+    uvloop.run(write(settings, asked, verdicts, published.label.partition("+")[2]))
     (state / "aegis.yaml").write_text(
         yaml.safe_dump({"state": str(state), "disclosures": {"facts": True, "snapshots": True}})
     )

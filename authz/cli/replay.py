@@ -179,7 +179,7 @@ class _Showing:
 def summary(found: Found) -> Iterator[str]:
     """For people, line by line."""
     yield (
-        f"{found.decisions:,} decisions: {found.same:,} came out the same, {found.changed:,} otherwise, "
+        f"{found.decisions:,} decision{'' if found.decisions == 1 else 's'}: {found.same:,} came out the same, {found.changed:,} otherwise, "
         f"{sum(found.left_out.values()):,} not replayable"
     )
     for why, count in found.left_out.most_common():

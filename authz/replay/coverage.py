@@ -8,6 +8,7 @@ undefined, and a negation over it would turn true: better no answer than that on
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from authz.controls.facts import PAYLOAD
 from authz.policy.document import FIELDS as OURS
@@ -19,9 +20,9 @@ FIELDS = (*OURS, ("source_principal",))  # and what only opa-envoy-plugin's poli
 
 def obstacle(kept: EntryPoint, asked: EntryPoint, masked: Iterable[str]) -> Why | None:
     """Why what was `kept` of a question does not say what `asked` reads; `masked`: JSON pointers."""
-    had, wanted = _paths(kept), _paths(asked)
-    if not all(_covered(path, had) for path in wanted):
+    if not _covers(kept, asked):
         return Why.NOT_CAPTURED
+    wanted = _paths(asked)
     hidden = missed(asked, masked)
     if any(part in PAYLOAD for part in hidden):  # no obligation permitted it to be kept
         return Why.NOT_CAPTURED
@@ -33,6 +34,12 @@ def missed(asked: EntryPoint, masked: Iterable[str]) -> list[Path]:
     wanted = _paths(asked)
     parts = [_parts(pointer) for pointer in masked]
     return [part for part in parts if any(_overlap(path, part) for path in wanted)]
+
+
+@lru_cache(maxsize=64)
+def _covers(kept: EntryPoint, asked: EntryPoint) -> bool:
+    had = _paths(kept)
+    return all(_covered(path, had) for path in _paths(asked))
 
 
 def _paths(entry: EntryPoint) -> list[Path]:
