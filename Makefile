@@ -16,8 +16,8 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 14
 	@echo; echo "PYTHON=python3.12 chooses the Python (3.11 to 3.13) that .venv is made of."
 
-up: install ## everything on this machine: Envoy, OPA, worker, follower, sample traffic (ONCE=1 ends after it)
-	@$(BIN)/aegis up $(if $(ONCE),--once) $(port_options)
+up: install ## everything on this machine: Envoy, OPA, worker, follower, sample traffic (ONCE=1 ends after it; ENGINE=wasm: no OPA)
+	@$(BIN)/aegis up $(if $(ONCE),--once)$(if $(ENGINE), --engine $(ENGINE)) $(port_options)
 
 test: install-dev ## lint, then every test, with real Envoy and OPA
 	@$(MAKE) --no-print-directory lint

@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import peer
+import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from stack import Times, envoy_config
 
 from authz.up.deployment import POLICY, Deployment, program
 from authz.up.places import LOOPBACK, Places, Ports
+from authz.up.probe import answers
 from authz.up.processes import Processes
 from authz.up.traffic import TOKEN
 
@@ -90,13 +92,16 @@ def deploy(places: Places, processes: Processes, conditions: Conditions) -> Benc
     listen = {"listen": {"transport": conditions.transport}}
     deployment = Deployment(places, ports, processes, {"telemetry": telemetry} | listen)
     source = _policy(places.run / "policy", conditions.data_mb)
-    issuer, _ = deployment.prepare(source)
+    embedded = not conditions.data_mb and not conditions.slow_sync_ms
+    issuer, _ = deployment.prepare(source, wasm=embedded)
     deployment.start_follower()
     started = time.monotonic()
     deployment.start_opa(within_s=300)
     taken_up = time.monotonic() - started
     worker = _start_worker(deployment, conditions.slow_sync_ms)
     sockets = {"bare": _bare(places, processes), "ours": places.check_socket}
+    if embedded:
+        sockets["wasm"] = _start_embedded(deployment)
     if conditions.plugin:
         settings = deployment.settings
         jwks = settings.path(settings.identity.jwks)
@@ -116,6 +121,8 @@ def deploy(places: Places, processes: Processes, conditions: Conditions) -> Benc
     bench.targets["bare"] = target("bare", KNOWN, processes.pid("bare"))
     bench.targets["cached"] = target("ours", KNOWN, worker, processes.pid("opa"))
     bench.targets["uncached"] = target("ours", NEW, worker, processes.pid("opa"))
+    if embedded:
+        bench.targets["uncached wasm"] = target("wasm", NEW, processes.pid("wasm"))
     for name in [name for name in peer.LOGS if name in sockets]:
         bench.targets[name] = target(name, NEW, processes.pid(name))
     return bench
@@ -142,6 +149,20 @@ def _bare(places: Places, processes: Processes) -> Path:
     socket = places.sockets / "bare.sock"
     processes.start("bare", sys.executable, str(HERE / "bare.py"), str(socket))
     processes.wait("bare", socket.exists, "listening")
+    return socket
+
+
+def _start_embedded(deployment: Deployment) -> Path:
+    """A second worker, with the same policy from the same follower, that evaluates it itself; its socket."""
+    places, socket = deployment.places, deployment.places.sockets / "wasm.sock"
+    tree = yaml.safe_load(deployment.config.read_text())
+    metrics = f"{LOOPBACK}:{Ports.free().metrics}"
+    tree |= {"worker": "worker-wasm", "policy": tree["policy"] | {"engine": "wasm"}}
+    tree["listen"] |= {"check": f"unix:{socket}", "outcomes": "", "metrics": metrics}
+    config = places.run / "wasm.yaml"
+    config.write_text(yaml.safe_dump(tree))
+    deployment.processes.start("wasm", str(program("aegis")), "serve", "--config", str(config))
+    deployment.processes.wait("wasm", lambda: answers(metrics, "/readyz"), "being ready")
     return socket
 
 

@@ -100,7 +100,10 @@ def _draw(found: dict[str, Any], file: Path) -> None:
     width = 0.8 / len(names)
     for number, name in enumerate(names):
         places = [place + number * width for place in range(len(at_rate))]
-        right.bar(places, [table[name]["envoy_ms p99"] for table in at_rate.values()], width, label=name)
+        heights = [
+            table[name]["envoy_ms p99"] if name in table else float("nan") for table in at_rate.values()
+        ]
+        right.bar(places, heights, width, label=name)
     right.set_xticks([place + 0.4 - width / 2 for place in range(len(at_rate))], list(at_rate), rotation=15)
     right.set(title="1,000 requests/s", ylabel="P99 at Envoy, ms", yscale="log")
     right.legend(fontsize="small")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -12,12 +13,20 @@ from authz.cli.serve import explained
 _INTERRUPTED = 130
 
 
+class Engine(StrEnum):
+    OPA = "opa"
+    WASM = "wasm"
+
+
 def up(
     once: Annotated[bool, typer.Option("--once", help="End after the sample traffic and its proof.")] = False,
     state: Annotated[Path, typer.Option("--state", help="Directory for keys, ledger and policy.")] = Path(
         "var"
     ),
     policy: Annotated[Path | None, typer.Option("--policy", help="Rego and data to publish.")] = None,
+    engine: Annotated[
+        Engine, typer.Option(help="What evaluates policy: an OPA, or the worker itself by WebAssembly.")
+    ] = Engine.OPA,
     envoy_port: Annotated[int, typer.Option(help="Envoy, the agents' HTTP proxy.")] = 10000,
     upstream_port: Annotated[int, typer.Option(help="The sample upstream.")] = 10001,
     bundles_port: Annotated[int, typer.Option(help="The follower, serving policy to OPA.")] = 8282,
@@ -32,6 +41,7 @@ def up(
             from authz.up.story import Options, run
 
             ports = Ports(envoy_port, upstream_port, bundles_port, metrics_port, follower_metrics_port)
-            raise typer.Exit(run(Options(state, policy or POLICY, ports, once)))
+            options = Options(state, policy or POLICY, ports, once, engine.value)
+            raise typer.Exit(run(options))
         except KeyboardInterrupt:
             raise typer.Exit(_INTERRUPTED) from None

@@ -1,8 +1,9 @@
 """The processes of one deployment, started in the order in which they need each other.
 
 In: places and ports. Out: keys, a published policy version, and running processes: follower (serves the
-policy), OPA (takes it), worker (asks OPA), Envoy (asks the worker). Each start returns when the process is
-ready, by its own word. Used by `aegis up`, the end-to-end tests and the benchmark.
+policy), OPA (takes it; none where the worker evaluates policy itself), worker (asks OPA), Envoy (asks the
+worker). Each start returns when the process is ready, by its own word. Used by `aegis up`, the end-to-end
+tests and the benchmark.
 """
 
 from __future__ import annotations
@@ -56,8 +57,10 @@ class Deployment:
         self.config.write_text(_NOTE + yaml.safe_dump(_tree(places, ports, overrides or {}), sort_keys=False))
         self.settings: Settings = load(self.config)
 
-    def prepare(self, policy: Path = POLICY) -> tuple[SampleIssuer, Published]:
-        """Make the keys and the trust file, publish `policy`; the sample issuer and the active version."""
+    def prepare(self, policy: Path = POLICY, *, wasm: bool = False) -> tuple[SampleIssuer, Published]:
+        """Make the keys and the trust file, publish `policy`; the sample issuer and the active version, which
+        has WebAssembly, too, if the worker evaluates it or with `wasm`.
+        """
         if not policy.is_dir():
             raise StartFailed(f"{policy}: no such directory; run `aegis up` from a clone, or with --policy")
         settings, state = self.settings, self.settings.state
@@ -65,7 +68,11 @@ class Deployment:
         (state / "keys").chmod(0o700)
         issuer = SampleIssuer(state / "keys/issuer", settings.path(settings.identity.jwks), settings.identity)
         releases = Releases(self.versions, settings.outbox, who.runs_this(), "aegis up")
-        return issuer, publish(policy, releases, self._policy_key, opa=str(program("opa")))
+        opa = str(program("opa"))
+        published = publish(policy, releases, self._policy_key, wasm=wasm or self.embedded, opa=opa)
+        told = opa_config(f"http://{settings.follower.bundles}", public_key(self._policy_key))
+        self._told.write_text(json.dumps(told, indent=1) + "\n")
+        return issuer, published
 
     def start_follower(self) -> None:
         self.processes.start("follower", str(program("aegis")), "follow", "--config", str(self.config))
@@ -73,10 +80,8 @@ class Deployment:
         self.processes.wait("follower", lambda: answers(address, "/readyz"), "being ready")
 
     def start_opa(self, within_s: float = START_WITHIN_S) -> None:
-        config = self.places.run / "opa.json"
-        told = opa_config(f"http://{self.settings.follower.bundles}", public_key(self._policy_key))
-        config.write_text(json.dumps(told, indent=1) + "\n")
-        self.processes.start("opa", *opa_command(self.places.opa_socket, config, opa=str(program("opa"))))
+        command = opa_command(self.places.opa_socket, self._told, opa=str(program("opa")))
+        self.processes.start("opa", *command)
         self.processes.wait("opa", self.opa_ready, "having the policy", within_s)
 
     def opa_ready(self) -> bool:
@@ -121,6 +126,11 @@ class Deployment:
         return f"http://{LOOPBACK}:{self.ports.envoy}"
 
     @property
+    def embedded(self) -> bool:
+        """Whether the worker evaluates policy itself, so that there is no OPA."""
+        return self.settings.policy.engine == "wasm"
+
+    @property
     def trust(self) -> Path:
         return self.settings.state / "trust.json"
 
@@ -128,6 +138,11 @@ class Deployment:
     def versions(self) -> Versions:
         """The published policy versions."""
         return versions_of(self.settings)
+
+    @property
+    def _told(self) -> Path:
+        """What OPA, or an embedded engine, is told."""
+        return self.places.run / "opa.json"
 
     @property
     def _policy_key(self) -> Path:
@@ -177,7 +192,10 @@ def _tree(places: Places, ports: Ports, overrides: Mapping[str, Mapping[str, Any
             "outcomes": f"unix:{places.outcomes_socket}",
             "metrics": f"{LOOPBACK}:{ports.metrics}",
         },
-        "policy": {"opa_socket": str(places.opa_socket)},
+        "policy": {
+            "opa_socket": str(places.opa_socket),
+            "wasm": {"opa_config": str(places.run / "opa.json"), "kept": str(places.run / "policy")},
+        },
         "follower": {
             "bundles": f"{LOOPBACK}:{ports.bundles}",
             "metrics": f"{LOOPBACK}:{ports.follower_metrics}",

@@ -31,7 +31,9 @@ class Published(NamedTuple):
     edited: bool
 
 
-def publish(source: Path, releases: Releases, signing_key: Path, *, opa: str) -> Published:
+def publish(
+    source: Path, releases: Releases, signing_key: Path, *, wasm: bool = False, opa: str
+) -> Published:
     """Publish `source` and make it the active version, or leave the one that is active. Its form and what its
     tests run are no matter here: whoever tries a policy out has only begun.
 
@@ -39,7 +41,7 @@ def publish(source: Path, releases: Releases, signing_key: Path, *, opa: str) ->
     """
     ensure_signing_key(signing_key)
     tool = OpaTool(opa)
-    made = make(source, version=VERSION, tool=tool)
+    made = make(source, version=VERSION, wasm=wasm, tool=tool)
     current = releases.versions.active()
     if current is not None:
         version, _, digest = current.revision.partition("+")

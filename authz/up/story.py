@@ -28,6 +28,10 @@ from authz.up.upstream import Upstream
 
 # What policy was asked is kept, so that decisions can be replayed; of payloads what the policy lets be kept.
 KEEPING: Final = {"disclosures": {"facts": True, "snapshots": True}}
+ANSWERS: Final = {
+    False: "answers Envoy's Check, writes the records",
+    True: "decides and answers Envoy's Check, writes the records",
+}
 _LOOK_EVERY_S: Final = 0.5
 _SEALED_WITHIN_S: Final = 15.0
 
@@ -40,6 +44,7 @@ class Options:
     policy: Path
     ports: Ports
     once: bool
+    engine: str = "opa"
 
 
 def run(options: Options) -> int:
@@ -52,7 +57,8 @@ def run(options: Options) -> int:
             McpUpstream() as mcp,
             Processes(places.logs) as processes,
         ):
-            deployment = Deployment(places, options.ports, processes, KEEPING, mcp.port)
+            overrides = KEEPING | {"policy": {"engine": options.engine}}
+            deployment = Deployment(places, options.ports, processes, overrides, mcp.port)
             issuer = _start(deployment, options.policy, console)
             good = _play(deployment, issuer, mcp, console)
             good = _prove(deployment, console) and good
@@ -69,9 +75,11 @@ def _start(deployment: Deployment, policy: Path, console: Console) -> SampleIssu
     steps = {
         "follower": (deployment.start_follower, "seals the ledger, serves the policy on loopback"),
         "opa": (deployment.start_opa, "decides; reached over a private Unix socket"),
-        "worker": (deployment.start_worker, "answers Envoy's Check, writes the records"),
+        "worker": (deployment.start_worker, ANSWERS[deployment.embedded]),
         "envoy": (deployment.start_envoy, f"egress gateway on {deployment.proxy}"),
     }
+    if deployment.embedded:
+        del steps["opa"]
     for name, (start, what) in steps.items():
         started = time.monotonic()
         start()
@@ -86,11 +94,8 @@ def _play(deployment: Deployment, issuer: SampleIssuer, mcp: McpUpstream, consol
     try:
         outcomes: list[Outcome] = agents.play(sample(issuer))
         outcomes += mcp_traffic.play(deployment, issuer, mcp)
-        agents.play(without_engine(issuer)[:1])  # fresh in the cache
-        deployment.processes.stop("opa")
-        outcomes += agents.play(without_engine(issuer))
-        deployment.start_opa()
-        outcomes += agents.play(with_engine_again(issuer))
+        if not deployment.embedded:  # without an OPA none can be away
+            outcomes += _without_opa(deployment, agents, issuer)
     finally:
         agents.close()
     console.print()
@@ -99,6 +104,14 @@ def _play(deployment: Deployment, issuer: SampleIssuer, mcp: McpUpstream, consol
     if faults:
         console.print(f"[bold red]{faults}[/]")
     return not faults
+
+
+def _without_opa(deployment: Deployment, agents: Agents, issuer: SampleIssuer) -> list[Outcome]:
+    agents.play(without_engine(issuer)[:1])  # fresh in the cache
+    deployment.processes.stop("opa")
+    outcomes = agents.play(without_engine(issuer))
+    deployment.start_opa()
+    return [*outcomes, *agents.play(with_engine_again(issuer))]
 
 
 def _prove(deployment: Deployment, console: Console) -> bool:

@@ -21,6 +21,7 @@ from authz.policy.wasm.program import Bounds, Program
 
 _TRIAL: Final = Bounds(1 << 30, 1 << 40)
 _MOST_NAMED: Final = 20
+_TEMPLATE: Final = "internal.template_string"  # what $"{x}" becomes
 # Gone when the module is compiled: OPA's compiler erases or replaces them.
 _COMPILED_AWAY: Final = frozenset(("assign", "eq", "print", "rego.metadata.chain", "rego.metadata.rule"))
 
@@ -75,10 +76,10 @@ def _names(node: Any) -> Iterator[tuple[str, int]]:
         for item in node:
             yield from _names(item)
     elif isinstance(node, dict):
+        row = node.get("location", {}).get("row", 0)
         if node.get("type") == "ref" and isinstance(node.get("value"), list):
-            yield (
-                ".".join(str(term["value"]) for term in node["value"]),
-                node.get("location", {}).get("row", 0),
-            )
+            yield ".".join(str(term["value"]) for term in node["value"]), row
+        elif node.get("type") == "templatestring":
+            yield _TEMPLATE, row
         for item in node.values():
             yield from _names(item)
