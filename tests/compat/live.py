@@ -9,10 +9,12 @@ prints every answer that differs, and ends with exit code 1 if there is one. CI 
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 import tempfile
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import grpc
 
@@ -30,6 +32,7 @@ from tests.compat.cases import (
     Group,
     groups,
     http,
+    message,
 )
 from tests.compat.compared import plain
 from tests.compat.ours import answering
@@ -90,6 +93,48 @@ PIECES = [
 ]
 
 
+HEADERS: list[Any] = [
+    {},
+    {"x-a": "1"},
+    {"X-A": "1"},
+    {"x-a": ["1", "2"]},
+    {"x-a": []},
+    [{"x-a": "1"}, {"x-a": "2"}],
+    [],
+]
+NAMES: list[Any] = [[], ["x-a"], ["X-A", "x-a"], ["a", "b"]]
+MEMBERS: dict[str, list[Any]] = {
+    "headers": HEADERS,
+    "response_headers_to_add": HEADERS,
+    "request_headers_to_remove": NAMES,
+    "query_parameters_to_remove": NAMES,
+    "query_parameters_to_set": [{}, {"a": "b"}, {"a": ["b", "c"], "d": []}],
+    "http_status": [100, 200, 302, 401, 403, 503],
+    "body": ["", "no", '{"a": 1}'],
+    "dynamic_metadata": [{}, {"a": 1.5}, {"a": [{"b": None}, True]}, {"decision_id": "x"}],
+    "other": [1, None],
+}
+WRONG: list[Any] = [
+    None,
+    1,
+    1.0,
+    "x",
+    "1",
+    True,
+    False,
+    [],
+    [1],
+    [[]],
+    [None],
+    {},
+    {"a": 1},
+    {"a": None},
+    {"a": [1]},
+    {"a": {}},
+]
+WRONG += [401, 0, 99, 418, 2**60, "401", 4e2, -1]
+
+
 class Fuzz:
     """Requests that are nearly right."""
 
@@ -124,6 +169,20 @@ class Fuzz:
         path = self._text(target) if random.random() < 0.3 else "/p"
         return http(path=path, headers=headers, raw=changed)
 
+    def result(self) -> bytes:
+        """A request whose policy gives a result that is nearly right, with headers that HTTP permits."""
+        found: Any = {"allowed": self._random.random() < 0.6}
+        for member, right in MEMBERS.items():
+            if self._random.random() < 0.4:
+                found[member] = self._random.choice(right if self._random.random() < 0.8 else WRONG)
+        if self._random.random() < 0.1:
+            found = json.loads(json.dumps(self._random.choice(WRONG)))
+        if self._random.random() < 0.1 and isinstance(found, dict):
+            found["allowed"] = self._random.choice(WRONG)
+        return message(
+            {"contextExtensions": {"result": json.dumps(found)}, "request": {"http": {"path": "/"}}}
+        )
+
     def _text(self, given: str) -> str:
         return self._changed(given.encode()).decode(errors="replace").replace("\ufffd", "")
 
@@ -152,7 +211,9 @@ async def main(binary: Path, requests: int, seed: int) -> int:
     fuzz = Fuzz(seed)
     random = [(f"seed {seed}", fuzz.request()) for _ in range(requests)]
     found = await differences(binary, groups()[0], random)
-    print(f"{len(random)} requests at random (seed {seed}): {found} answered differently")
+    results = [(f"seed {seed}", fuzz.result()) for _ in range(requests)]
+    found += await differences(binary, Group("any result", "any.rego"), results)
+    print(f"{2 * requests} requests at random (seed {seed}): {found} answered differently")
     return 1 if found else 0
 
 

@@ -12,6 +12,7 @@ import typer
 
 from authz.cli.policy import (
     candidate,
+    capture,
     compare,
     facts,
     fixture,
@@ -38,6 +39,7 @@ app.command()(history.diff)
 app.command()(history.changelog)
 app.command("opa-config")(opa.opa_config)
 app.command()(candidate.candidate)
+app.command()(capture.capture)
 app.command()(compare.compare)
 app.command()(facts.facts)
 app.command()(fixture.fixture)
