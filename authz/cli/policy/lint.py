@@ -41,9 +41,10 @@ def lint(
     with explained():
         found = linted(source, entry or DEFAULT_ENTRY_POINTS)
         if fix:
-            for finding in mend(source, found):
-                typer.echo(f"mended {line(source, finding)}", err=True)
-            found = linted(source, entry or DEFAULT_ENTRY_POINTS)
+            while mended := mend(source, found):  # one place may have more than one fault
+                for finding in mended:
+                    typer.echo(f"mended {line(source, finding)}", err=True)
+                found = linted(source, entry or DEFAULT_ENTRY_POINTS)
     if as_json:
         typer.echo(json.dumps({"findings": [as_object(finding) for finding in found]}, indent=1))
     else:

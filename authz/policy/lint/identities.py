@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
+from authz.policy.facts import CREDENTIALS
 from authz.policy.lint.finding import Finding, LintRule, Severity
 from authz.policy.lint.hosts import HTTP
 from authz.policy.lint.program import Program, below, text_of
@@ -37,7 +38,7 @@ _WHO: Final = re.compile(
     r".*(^|[-_])(user|agent|role|roles|tenant|client|caller|identity|subject|principal|group|groups|scope|scopes|"
     r"admin|internal|trusted|forwarded|real-ip|email|account|org)($|[-_]).*"
 )
-_NOT_WHO: Final = frozenset(("user-agent",))
+_NOT_WHO: Final = CREDENTIALS | {"user-agent"}  # a credential is verified, or is no name
 
 
 def check(program: Program) -> Iterator[Finding]:

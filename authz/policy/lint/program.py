@@ -69,6 +69,8 @@ class Program:
             target = self.target(rule, term)
             if target:
                 return self._values[target]
+            if term.name.startswith("io.jwt."):  # what a token says is not what the header says
+                return _NONE
             if term.name == "object.get":
                 return self._of_member(rule, *term.value)
             return _NONE if term.name in _COMPARING else self._of_all(rule, term.value)

@@ -70,11 +70,11 @@ def _lint(
 
 
 def _replace(file: Path, edit: Edit) -> bool:
-    lines = file.read_text().splitlines(keepends=True)
-    line, at = lines[edit.place.row - 1].encode(), edit.place.col - 1
-    old = edit.old.encode()
-    if line[at : at + len(old)] != old:
+    lines = file.read_text().split("\n")  # opa counts rows and characters like this
+    row, at = edit.place.row - 1, edit.place.col - 1
+    line = lines[row] if row < len(lines) else ""
+    if not line.startswith(edit.old, at):
         return False
-    lines[edit.place.row - 1] = (line[:at] + edit.new.encode() + line[at + len(old) :]).decode()
-    file.write_text("".join(lines))
+    lines[row] = line[:at] + edit.new + line[at + len(edit.old) :]
+    file.write_text("\n".join(lines))
     return True

@@ -101,7 +101,7 @@ def modules(source: Path, opa: OpaTool) -> Iterator[Module]:
         if not file.name.endswith(TESTS):
             name = file.relative_to(source).as_posix()
             tree = _parsed(name, source, opa)
-            yield _module(name, tree, file.read_text().splitlines())
+            yield _module(name, tree, file.read_text().split("\n"))
 
 
 def _parsed(name: str, source: Path, opa: OpaTool) -> dict[str, Any]:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given, settings
+from typer.testing import CliRunner
 
+from authz.cli.policy import app
 from authz.errors import PolicyRejected
 from authz.policy.lint.finding import Finding, LintRule
 from authz.policy.lint.run import RULES, errors, lint, mend
 from authz.policy.schema import as_text
+from tests.policy.generated import Source, sources
+from tests.policy.opa import write
 
 ROOT = Path(__file__).parents[4]
 SANE = sorted((Path(__file__).parent / "sane").glob("*.rego"))
@@ -111,15 +117,49 @@ def test_what_opa_cannot_parse_is_named(tmp_path: Path) -> None:
         found_in(tmp_path, "allow if {")
 
 
+def test_a_place_is_found_behind_letters_of_any_width(tmp_path: Path) -> None:
+    rego = 'allow if { "é\u2028😀" == input.agent.id; regex.match(`a\\.b`, input.destination.host) }'
+    mended = mend(tmp_path / "rego", found_in(tmp_path, rego))
+    assert ids(tuple(mended)) == ["host-unanchored-regex"]
+    assert "regex.match(`^(?:a\\.b)$`," in (tmp_path / "rego/decision.rego").read_text()
+
+
+def test_all_faults_of_one_place_are_mended(tmp_path: Path) -> None:
+    source = source_of(tmp_path, "allow if regex.match(`a.b`, input.destination.host)")
+    done = CliRunner().invoke(app, ["lint", str(source), "--fix"])
+    assert done.exit_code == 0, done.output
+    assert "regex.match(`^(?:a\\.b)$`," in (source / "decision.rego").read_text()
+
+
+def test_a_token_that_is_verified_is_no_header_that_says_who_asks(tmp_path: Path) -> None:
+    rego = """import input.attributes.request.http
+
+allow if {
+	[valid, _, claims] := io.jwt.decode_verify(http.headers["x-agent-jwt"], data.keys)
+	valid
+	claims.role == "clerk"
+}"""
+    assert ids(found_in(tmp_path, rego)) == ["changing-built-in"]
+
+
+@settings(max_examples=20, deadline=None)
+@given(made=sources())
+def test_no_policy_of_any_form_is_too_odd_to_be_read(made: Source) -> None:
+    with TemporaryDirectory() as name:
+        source = write(Path(name) / "rego", made.files)
+        found = lint(source, made.entry_points)
+        for finding in found:
+            lines = (source / finding.place.file).read_text().split("\n")
+            assert 0 < finding.place.col <= len(lines[finding.place.row - 1])
+        mend(source, found)
+        assert not [finding for finding in lint(source, made.entry_points) if finding.edit]
+
+
 def test_every_rule_has_an_id_of_its_own() -> None:
     assert len({rule.id for rule in RULES}) == len(RULES)
 
 
 def test_the_page_is_what_the_code_says() -> None:
-    from typer.testing import CliRunner
-
-    from authz.cli.policy import app
-
     said = CliRunner().invoke(app, ["lint", "--rules"])
     assert said.exit_code == 0
     assert (ROOT / "docs/policy-lint.md").read_text().endswith("\n## The rules\n\n" + said.output)
