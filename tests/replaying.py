@@ -78,6 +78,7 @@ async def recording(
     """Ends with its ledger verified."""
     told = {
         "disclosures": {"facts": facts, "snapshots": facts},
+        "ledger": {"reply_after": "synced"},  # a busy disk would put `late_sync` entries between
         "follower": {"bundle_directory": str(directory / "bundles")},
     } | sections
     (directory / "aegis.yaml").write_text(yaml.safe_dump({"state": str(directory / "var")} | told))

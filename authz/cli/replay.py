@@ -178,10 +178,10 @@ class _Showing:
 
 def summary(found: Found) -> Iterator[str]:
     """For people, line by line."""
-    yield (
-        f"{found.decisions:,} decision{'' if found.decisions == 1 else 's'}: {found.same:,} came out the same, {found.changed:,} otherwise, "
-        f"{sum(found.left_out.values()):,} not replayable"
-    )
+    decisions = "1 decision" if found.decisions == 1 else f"{found.decisions:,} decisions"
+    left_out = sum(found.left_out.values())
+    came = f"{found.same:,} came out the same, {found.changed:,} otherwise, {left_out:,} not replayable"
+    yield f"{decisions}: {came}"
     for why, count in found.left_out.most_common():
         yield f"  not_replayable: {why}: {count:,} ({WORDS[records.Why(why)]})"
     if found.first:

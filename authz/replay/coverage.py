@@ -22,7 +22,6 @@ def obstacle(kept: EntryPoint, asked: EntryPoint, masked: Iterable[str]) -> Why 
     """Why what was `kept` of a question does not say what `asked` reads; `masked`: JSON pointers."""
     if not _covers(kept, asked):
         return Why.NOT_CAPTURED
-    wanted = _paths(asked)
     hidden = missed(asked, masked)
     if any(part in PAYLOAD for part in hidden):  # no obligation permitted it to be kept
         return Why.NOT_CAPTURED
