@@ -95,6 +95,10 @@ class CandidateTask:
         """What was sealed since the last round, up to what was there then."""
         if self._judges is None:
             self._open()
+        elif self._settings.follower.bundle_s3.url:
+            copies_of(self._settings)
+        assert self._judges
+        self._judges.look_again()
         extents = [each for each in self._durable.extents() if each.worker != control.WORKER]
         vault = self._vault()
         with Outbox(self._settings.outbox) as outbox:

@@ -71,6 +71,10 @@ class Judges:
             self._published[digest] = versions.find(self._bundles, digest)
         return self._published[digest]
 
+    def look_again(self) -> None:
+        """What was not published may be now."""
+        self._published = {digest: found for digest, found in self._published.items() if found}
+
     def entry(self, analysis: Analysis) -> EntryPoint | None:
         """What a version reads at the entry point, None where it has none of that name."""
         return analysis.entry_points.get(self.entry_point)

@@ -116,6 +116,20 @@ async def test_a_decision_of_a_version_that_is_gone_says_so(tmp_path: Path) -> N
     assert [each.why for each in await replayed(tmp_path)] == [Why.VERSION_UNKNOWN] * 4 + [Why.NOT_ASKED]
 
 
+async def test_a_version_that_is_published_later_is_found_when_looked_for_again(tmp_path: Path) -> None:
+    def run() -> None:
+        with Judges(tmp_path / "bundles", "aegis/decision") as judges:
+            made = version_of(tmp_path / "elsewhere", RULES)
+            assert judges.published(made.digest) is None
+            (tmp_path / "bundles").mkdir()
+            shutil.copyfile(made.file, tmp_path / "bundles" / made.file.name)
+            assert judges.published(made.digest) is None
+            judges.look_again()
+            assert judges.published(made.digest) is not None
+
+    await asyncio.to_thread(run)
+
+
 async def test_another_bundle_in_its_place_is_not_asked(tmp_path: Path) -> None:
     await record(tmp_path)
     (bundle,) = (tmp_path / "bundles").glob("*.tar.gz")
