@@ -32,6 +32,7 @@ class How(StrEnum):
     FUNCTION = "handed to a function"
     BUILT_IN = "handed to a built-in"
     VALUE = "put into a value"
+    REPLACED = "replaced by a `with`"
 
 
 class Read(Struct, frozen=True):
@@ -134,6 +135,8 @@ def _used(program: Program, rule: Rule, part: Term | Expr) -> Iterator[Used]:
             yield from _in(program, rule, term, How.FIELD)
     for term in part.replaced:
         yield from _in(program, rule, term, How.VALUE)
+    for term in part.targets:
+        yield from _in(program, rule, term, How.REPLACED)
 
 
 def _in(program: Program, rule: Rule, term: Term, how: How, to: Path | str = "") -> Iterator[Used]:

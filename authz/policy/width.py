@@ -40,8 +40,8 @@ class Cause(Struct, frozen=True):
 
 
 class Wide(Struct, frozen=True):
-    """A fact that is wide, volatile or both. `reads` are those that take all of it; none where only a `with`
-    or a name that cannot be followed does.
+    """A fact that is wide, volatile or both. `reads` are those that take all of it; none where only a name
+    does that cannot be followed.
     """
 
     path: Path
@@ -147,6 +147,10 @@ def _advice(program: Program, reading: Reading, read: Read) -> str:
         return f"{read.to} takes all of {what}: hand it the members that matter"
     if read.how is How.LOOP:
         return f"`{read.text}` is looked through: name the members, if only some are meant"
+    if read.how is How.REPLACED:
+        return (
+            f"a `with` replaces all of {what}: replace the members that matter, each by a `with` of its own"
+        )
     return f"all of {what} is compared or put into a value: use the members that matter"
 
 

@@ -115,7 +115,7 @@ def _wide(source: Directory, wide: Wide) -> Iterator[str]:
     if len(wide.reads) > _MOST_PLACES:
         yield f"    and in {len(wide.reads) - _MOST_PLACES} more places"
     if not wide.reads:
-        yield "    not by a name that could be followed: by a `with`, or by what a rule makes of it"
+        yield "    not by a name that could be followed, but by what a rule makes of it"
     for advice in wide.advice:
         yield f"    -> {advice}"
 

@@ -52,6 +52,7 @@ class Expr(Struct, frozen=True):
     every: bool = False
     body: tuple[Expr, ...] = ()
     replaced: tuple[Term, ...] = ()  # what stands after `as` of a `with`
+    targets: tuple[Term, ...] = ()  # what stands before it
 
 
 class Rule(Struct, frozen=True):
@@ -210,17 +211,18 @@ def _place(file: str, location: dict[str, Any]) -> Place:
 def _expr(file: str, raw: dict[str, Any]) -> Expr:
     place, negated = _place(file, raw["location"]), raw.get("negated", False)
     replaced = tuple(_term(file, item["value"]) for item in raw.get("with") or ())
+    targets = tuple(_term(file, item["target"]) for item in raw.get("with") or ())
     terms = raw["terms"]
     if isinstance(terms, list):
         call = {"type": "call", "value": terms, "location": raw["location"]}
-        return Expr((_term(file, call),), negated, place, replaced=replaced)
+        return Expr((_term(file, call),), negated, place, replaced=replaced, targets=targets)
     if "domain" in terms:
         heads = [terms[name] for name in ("domain", "value", "key") if terms.get(name)]
         body = tuple(_expr(file, inner) for inner in terms["body"])
         return Expr(tuple(_term(file, head) for head in heads), negated, place, every=True, body=body)
     if "symbols" in terms:
         return Expr(tuple(_term(file, term) for term in terms["symbols"]), negated, place, some=True)
-    return Expr((_term(file, terms),), negated, place, replaced=replaced)
+    return Expr((_term(file, terms),), negated, place, replaced=replaced, targets=targets)
 
 
 def _term(file: str, raw: dict[str, Any]) -> Term:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import HealthCheck, given, settings
 
 from authz.errors import PolicyRejected
 from authz.policy.width import Explained, explain
+from tests.policy.generated import Source, sources
+from tests.policy.opa import write
 
 ENTRY = "aegis/decision"
 HEADERS = ("attributes", "request", "http", "headers")
@@ -112,7 +116,16 @@ def test_a_name_that_is_given_to_an_object_does_not_make_it_wide(tmp_path: Path)
 def test_a_replacement_takes_in_what_it_replaces_and_that_is_said(tmp_path: Path) -> None:
     found = explained(tmp_path, 'h with input.agent as {"id": "a"}\n\nh if input.agent.id')
     (wide,) = found.wide
-    assert (wide.path, wide.reads) == (("agent",), ())
+    assert (wide.path, [read.how.name for read in wide.reads]) == (("agent",), ["REPLACED"])
+    assert "each by a `with` of its own" in wide.advice[0]
+
+
+@settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
+@given(sources(most=4))
+def test_every_fact_of_a_policy_that_nobody_wrote_has_a_place(policy: Source) -> None:
+    with TemporaryDirectory() as directory:
+        for found in explain(write(Path(directory) / "source", policy.files), policy.entry_points).values():
+            assert set(found.entry.facts) <= {read.path for read in found.reads}
 
 
 def test_a_volatile_field_is_why_no_verdict_is_kept(tmp_path: Path) -> None:
