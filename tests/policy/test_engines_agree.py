@@ -6,7 +6,7 @@ import asyncio
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -154,27 +154,32 @@ def compare(source: Source, asked: list[Any]) -> Counter[str]:
         name: text.replace('sprintf("%v", [x])', "json.marshal(x)") for name, text in source.files.items()
     }
     with built(Source(plain, source.entry_points), wasm=True) as made:
-        for entry in source.entry_points:
-            embedded = program_of(made, entry)
-            for question, expected in asyncio.run(_answers(made, entry, asked)):
-                found = decided(embedded, question)
-                if "policy_error" in (found, expected) and found != expected:
-                    seen["looked further"] += 1
-                    continue
-                assert found == expected, (entry, question.decode())
-                kind = "undefined" if found is MISSING else "defined"
-                seen[found if isinstance(found, str) else kind] += 1
+        embedded = program_of(made, source.entry_points[0])
+        for entry, question, expected in asyncio.run(_answers(made, source.entry_points, asked)):
+            embedded.entry = embedded.entries[entry]
+            found = decided(embedded, question)
+            if "policy_error" in (found, expected) and found != expected:
+                seen["looked further"] += 1
+                continue
+            assert found == expected, (entry, question.decode())
+            kind = "undefined" if found is MISSING else "defined"
+            seen[found if isinstance(found, str) else kind] += 1
     return seen
 
 
-async def _answers(made: PolicyVersion, entry: str, asked: list[Any]) -> list[tuple[bytes, Any]]:
-    """OPA's answers to whole inputs of the cases."""
+async def _answers(
+    made: PolicyVersion, entries: Sequence[str], asked: list[Any]
+) -> list[tuple[str, bytes, Any]]:
+    """OPA's answers to whole inputs of the cases, at each entry point."""
+    found = []
     async with opa_with(made) as process:
-        questions = await _questions(process, entry, asked)
-        engine = OpaEngine(process.socket, entry, connections=2)
-        answers = await asyncio.gather(*(opa_says(engine, question) for question in questions))
-        await engine.close()
-    return list(zip(questions, answers, strict=True))
+        for entry in entries:
+            questions = await _questions(process, entry, asked)
+            engine = OpaEngine(process.socket, entry, connections=2)
+            answers = await asyncio.gather(*(opa_says(engine, question) for question in questions))
+            await engine.close()
+            found += [(entry, *pair) for pair in zip(questions, answers, strict=True)]
+    return found
 
 
 async def _questions(process: OpaProcess, entry: str, asked: list[Any]) -> list[bytes]:
