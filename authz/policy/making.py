@@ -193,10 +193,7 @@ def build_plain(source: Path, work: Path, tool: OpaTool, standards: Standards = 
     refuse_duplicates(source)
     if standards.formatted:
         checks.check_format(source, tool)
-    if standards.schema:
-        checks.check_rego(source, tool)
-    else:
-        tool.run(["check", "--strict", "--bundle", "."], source)
+    checks.check_rego(source, tool, schema=standards.schema)
     tool.run(["build", "-b", ".", "--ignore", checks.TESTS, "-o", str(plain)], source)
     return plain
 

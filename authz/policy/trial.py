@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from authz.errors import PolicyRejected
 from authz.policy import checks
+from authz.policy.checks import Standards
 from authz.policy.lint.finding import Finding
 from authz.policy.lint.run import errors, lint
 from authz.policy.opa_tool import OpaTool
@@ -37,19 +38,21 @@ class Step(Struct, frozen=True):
     findings: tuple[Finding, ...] = ()
 
 
-def trial(source: Path, entry_points: Sequence[str], *, coverage: float, opa: str = "opa") -> Iterator[Step]:
-    """`coverage`: percent of the lines that tests have to run; with 0 it is not measured. The steps run side
-    by side, and none waits for another to be right.
+def trial(
+    source: Path, entry_points: Sequence[str], standards: Standards, *, opa: str = "opa"
+) -> Iterator[Step]:
+    """Whether `source` is up to the standards; the format is looked at always. The steps run side by side,
+    and none waits for another to be right.
     """
     tool = OpaTool(opa)
 
     def tested() -> str:
-        percent = checks.run_tests(source, coverage, tool)
+        percent = checks.run_tests(source, standards.coverage, tool)
         return f"tests run {percent} % of the lines" if percent else ""
 
     steps: dict[str, Callable[[], str | tuple[Finding, ...] | None]] = {
         "format": lambda: checks.check_format(source, tool),
-        "check": lambda: checks.check_rego(source, tool),
+        "check": lambda: checks.check_rego(source, tool, schema=standards.schema),
         "lint": lambda: lint(source, entry_points, opa=opa),
         "test": tested,
     }

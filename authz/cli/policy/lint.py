@@ -14,18 +14,20 @@ from typing import Annotated, Any
 
 import typer
 
-from authz.cli.policy.common import Entries, Source, explained
+from authz.cli.ledger import ConfigFile
+from authz.cli.policy.common import Entries, Source, entries_of, explained
+from authz.config_file import load
 from authz.errors import PolicyRejected
 from authz.policy.lint.finding import Finding
 from authz.policy.lint.page import page
 from authz.policy.lint.run import RULES, errors, mend
 from authz.policy.lint.run import lint as linted
-from authz.policy.making import DEFAULT_ENTRY_POINTS
 
 
 def lint(
     source: Source = Path("rego"),
     entry: Entries = None,
+    config: ConfigFile = None,
     fix: Annotated[
         bool, typer.Option("--fix", help="Mend what can be mended so that the policy permits less.")
     ] = False,
@@ -39,12 +41,13 @@ def lint(
         typer.echo(page(RULES), nl=False)
         return
     with explained():
-        found = linted(source, entry or DEFAULT_ENTRY_POINTS)
+        entries = entries_of(load(config), entry)
+        found = linted(source, entries)
         if fix:
             while mended := mend(source, found):  # one place may have more than one fault
                 for finding in mended:
                     typer.echo(f"mended {line(source, finding)}", err=True)
-                found = linted(source, entry or DEFAULT_ENTRY_POINTS)
+                found = linted(source, entries)
     if as_json:
         typer.echo(json.dumps({"findings": [as_object(finding) for finding in found]}, indent=1))
     else:

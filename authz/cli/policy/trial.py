@@ -15,11 +15,11 @@ from typing import Annotated, Final
 import typer
 
 from authz.cli.ledger import ConfigFile
-from authz.cli.policy.common import Entries, Source, explained
+from authz.cli.policy.common import Entries, Source, entries_of, explained
 from authz.cli.policy.lint import show
 from authz.config_file import load
 from authz.ledger.report import plain
-from authz.policy.making import DEFAULT_ENTRY_POINTS
+from authz.policy.checks import Standards
 from authz.policy.trial import Step, stamp, trial
 
 LOOK_S: Final = 0.2  # between two looks for changes
@@ -39,25 +39,27 @@ def try_source(
 ) -> None:
     """Check SOURCE: format, names of the input, what is unsafe, and its own tests with their coverage."""
     with explained():
-        least = load(config).publishing.coverage if coverage is None else coverage
-    entries = entry or DEFAULT_ENTRY_POINTS
+        settings = load(config)
+    entries = entries_of(settings, entry)
+    least = settings.publishing.coverage if coverage is None else coverage
+    standards = Standards(formatted=True, schema=not settings.policy.compat, coverage=least)
     if not watch:
-        raise typer.Exit(0 if _once(source, entries, least) else 1)
+        raise typer.Exit(0 if _once(source, entries, standards) else 1)
     good = True
     try:
         while True:
             seen = stamp(source)
             typer.echo(f"-- {datetime.now().astimezone():%H:%M:%S}")
-            good = _once(source, entries, least)
+            good = _once(source, entries, standards)
             while stamp(source) == seen:
                 time.sleep(LOOK_S)
     except KeyboardInterrupt:
         raise typer.Exit(0 if good else 1) from None
 
 
-def _once(source: Path, entries: tuple[str, ...] | list[str], coverage: float) -> bool:
+def _once(source: Path, entries: list[str], standards: Standards) -> bool:
     start, good = time.monotonic(), True
-    for step in trial(source, entries, coverage=coverage):
+    for step in trial(source, entries, standards):
         good = good and step.ok
         _tell(source, step)
     typer.echo(f"{'all is well' if good else 'not well'} after {time.monotonic() - start:.1f} s")

@@ -77,7 +77,7 @@ def publish(
             wasm=wasm,
             tool=tool,
         )
-        refuse_unsafe(source, [each.strip("/") for each in entries])
+        refuse_unsafe(source, entries)
         key = settings.path(SIGNING_KEY)
         if not key.exists():
             typer.echo(

@@ -34,11 +34,11 @@ _COMPARING: Final = frozenset("equal neq lt lte gt gte internal.member_2 interna
 
 
 class Program:
-    """All modules of one source. `entry_points` as `aegis/decision`."""
+    """All modules of one source. `entry_points` as `aegis/decision`, also with a slash first."""
 
     def __init__(self, modules: Sequence[Module], entry_points: Iterable[str]) -> None:
         self.modules = tuple(modules)
-        self.entries = [tuple(name.split("/")) for name in entry_points]
+        self.entries = [tuple(name.strip("/").split("/")) for name in entry_points]
         self._signed = {id(rule): list(_signed(rule)) for module in modules for rule in module.rules}
         self._home = {id(rule): module for module in modules for rule in module.rules}
         self.groups: dict[Path, list[Rule]] = defaultdict(list)

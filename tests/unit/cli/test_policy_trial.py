@@ -87,3 +87,13 @@ def test_it_tries_again_after_a_change_and_ends_without_a_word(
     watching.send_signal(signal.SIGINT)
     rest, _ = watching.communicate(timeout=30)
     assert (watching.returncode, rest) == (0, "")
+
+
+def test_for_opa_envoy_plugin_its_own_entry_point_is_tried_and_its_own_input() -> None:
+    plugin = REGO.parent / "docs/plugin"
+    done = CliRunner().invoke(
+        app, ["test", str(plugin / "rego"), "--coverage", "0", "--config", str(plugin / "aegis.yaml")]
+    )
+    assert done.exit_code == 0, done.output
+    linted = CliRunner().invoke(app, ["lint", str(plugin / "rego"), "--config", str(plugin / "aegis.yaml")])
+    assert linted.exit_code == 0, linted.output

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from authz.policy.checks import Standards
 from authz.policy.trial import Step, stamp, trial
 
 GOOD = """package aegis
@@ -34,7 +35,10 @@ def source(directory: Path, rego: str = GOOD, tests: str = TESTS) -> Path:
 
 
 def tried(where: Path, coverage: float = 80.0) -> dict[str, Step]:
-    return {step.name: step for step in trial(where, ["aegis/decision"], coverage=coverage)}
+    return {
+        step.name: step
+        for step in trial(where, ["aegis/decision"], Standards(schema=True, coverage=coverage))
+    }
 
 
 def failed(steps: dict[str, Step]) -> list[str]:
