@@ -96,6 +96,7 @@ class Releases(Struct, frozen=True):
         action: Literal["activate", "rollback"],
         back_to: int = 0,
     ) -> Activation:
+        self.versions.published_bundle(entry)  # or the follower could not serve it
         if current:
             tell_activated(outbox, current)
         tell_published(outbox, entry)

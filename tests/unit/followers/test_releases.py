@@ -298,5 +298,8 @@ def test_a_bundle_that_was_changed_afterwards_is_not_what_was_published(
     with pytest.raises(AegisError, match="not what was published"):
         by.versions.published_bundle(entry)
     with pytest.raises(AegisError, match="not what was published"):
+        by.activate("v1.0.0")
+    assert by.versions.active() is None
+    with pytest.raises(AegisError, match="not what was published"):
         publish(by, renamed(made, "v2.0.0"), key)
     assert len(by.versions.entries()) == 1
