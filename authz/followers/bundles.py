@@ -26,7 +26,7 @@ from authz.policy.activation import REPORTING
 from authz.policy.making import ALGORITHM, KEY_ID
 from authz.policy.store import DirectoryStore
 from authz.policy.store_s3 import S3Store
-from authz.policy.versions import SUFFIX, Activation, Versions
+from authz.policy.versions import SUFFIX, Activation, Versions, written
 
 log = structlog.get_logger(__name__)
 
@@ -34,6 +34,7 @@ RESOURCE: Final = "bundles/aegis"
 # OPA polls long only where the server answers with this type.
 CONTENT_TYPE: Final = "application/vnd.openpolicyagent.bundles"
 LONGEST_WAIT_S: Final = 60
+COPIED: Final = "copied"  # the folder with the entries whose bundles were copied out of a bucket
 LOOK_EVERY_S: Final = 0.05
 MAX_FILE: Final = 64 << 20  # bytes that one file of a bundle may unpack to; OPA's own bound is 1 GiB
 _WAIT: Final = re.compile(r"(?:^|;)\s*wait=(\d{1,4})\s*(?:;|$)")
@@ -54,10 +55,9 @@ def copies_of(settings: Settings) -> Path:
     directory = settings.path(settings.follower.bundle_directory)
     if settings.follower.bundle_s3.url:
         versions, local = versions_of(settings), DirectoryStore(directory)
-        for entry in versions.entries():
-            name = f"{entry.revision}{SUFFIX}"
-            if not (directory / name).exists():
-                local.create(name, versions.published_bundle(entry))
+        for entry in versions.entries(after=len(local.names(COPIED))):
+            local.create(f"{entry.revision}{SUFFIX}", versions.published_bundle(entry))
+            local.create(f"{COPIED}/{entry.number:08d}.json", written(entry))
     return directory
 
 

@@ -79,9 +79,9 @@ class Versions:
 
     # -- published
 
-    def entries(self) -> list[Entry]:
-        """The changelog, the first one first."""
-        numbers = range(1, self._last(CHANGELOG) + 1)
+    def entries(self, after: int = 0) -> list[Entry]:
+        """The changelog, the first one first; from number `after` + 1 on."""
+        numbers = range(after + 1, self._last(CHANGELOG) + 1)
         unknown = [number for number in numbers if number not in self._known]
         if len(unknown) > 1:  # a bucket answers many questions as fast as one
             with ThreadPoolExecutor(AT_ONCE) as pool:

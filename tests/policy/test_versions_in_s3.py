@@ -134,7 +134,9 @@ def test_whoever_reads_files_gets_a_copy_of_each_published_bundle(
     releases.publish(made, signing_key=signing_key(), tool=TOOL)
     told = bucket(s3_of_checkpoints, url=releases.versions.store.place()).model_dump()
     settings = Settings.model_validate({"state": tmp_path, "follower": {"bundle_s3": told}})
-    for _ in range(2):
-        (file,) = copies_of(settings).iterdir()
-        assert of_bundle(file).label == made.revision
-    assert file.read_bytes() == releases.versions.bundle(made.revision)
+    for version in ("v1.1.0", "v1.2.0"):
+        files = sorted(copies_of(settings).glob("*.tar.gz"))
+        published = [entry.revision for entry in releases.versions.entries()]
+        assert [of_bundle(file).label for file in files] == published
+        assert files[-1].read_bytes() == releases.versions.bundle(published[-1])
+        releases.publish(renamed(made, version), signing_key=signing_key(), tool=TOOL)
