@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import re
 import tarfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import orjson
 
 from authz.errors import PolicyRejected
+from authz.policy import packages
 from authz.policy.manifest import FORMAT, Analysis, EntryPoint, entry_name
 from authz.policy.manifest import Path as Fact
 from authz.policy.opa_tool import OpaTool
@@ -34,9 +35,10 @@ def analyse(bundle: Path, entry_points: Sequence[str], opa: OpaTool) -> Analysis
     # What is printed is evaluated by an OPA that logs `info`, and may be an error there. opa deps skips it.
     prints = "print" in called
     names = {entry_name(name): name for name in entry_points}
+    reader = _Reader(bundle, opa)
     return Analysis(
         format=FORMAT,
-        entry_points={name: _entry_point(bundle, names[name], prints, opa) for name in sorted(names)},
+        entry_points={name: _entry_point(reader, names[name], prints) for name in sorted(names)},
         nondeterministic=tuple(sorted(_nondeterministic(bundle, called, opa))),
     )
 
@@ -56,17 +58,19 @@ def _nondeterministic(bundle: Path, called: set[str], opa: OpaTool) -> set[str]:
     """
     known = opa.json(["capabilities", "--current"], bundle.parent)["builtins"]
     names = {item["name"] for item in known if item.get("nondeterministic")} | TIME_DEPENDENT
-    text = "\n".join(_modules(bundle))
+    text = "\n".join(_modules(bundle).values())
     found = {name for name in names if _mention(name).search(text)}
     return found | (names & called)
 
 
-def _modules(bundle: Path) -> Iterator[str]:
+def _modules(bundle: Path) -> dict[str, str]:
+    found: dict[str, str] = {}
     with tarfile.open(bundle, "r:gz") as tar:
         for member in tar:
             module = tar.extractfile(member) if member.name.endswith(".rego") else None
             if module is not None:
-                yield module.read().decode()
+                found[member.name] = module.read().decode()
+    return found
 
 
 def _mention(name: str) -> re.Pattern[str]:
@@ -76,21 +80,45 @@ def _mention(name: str) -> re.Pattern[str]:
 
 def reached(bundle: Path, name: str, opa: OpaTool) -> frozenset[Fact]:
     """The rules that entry point `name` may come to, by their paths below `data`."""
-    found = _deps(bundle, _named(name)[1], opa)
-    return frozenset(_strings(path)[1:] for path in found.get("virtual", []))
+    rules, _ = _Reader(bundle, opa).read(_named(name)[0])
+    return frozenset(path[1:] for path in rules)
 
 
-def _entry_point(bundle: Path, name: str, prints: bool, opa: OpaTool) -> EntryPoint:
+class _Reader:
+    """`opa deps` of one bundle, and of each package that is taken as a whole on the way (`packages.py`)."""
+
+    def __init__(self, bundle: Path, opa: OpaTool) -> None:
+        self.bundle, self.opa = bundle, opa
+        self._taken = packages.taken(_modules(bundle), opa)
+
+    def read(self, terms: Fact) -> tuple[set[Fact], list[Fact]]:
+        """The rules that are reached from what `terms` name, and what they read, as paths with their root."""
+        rules: set[Fact] = set()
+        base: list[Fact] = []
+        waiting, seen = [terms], set[Fact]()
+        while waiting:
+            seen.add(terms := waiting.pop())
+            found = _deps(self.bundle, _reference(terms), self.opa)
+            rules.update(_strings(path) for path in found.get("virtual", []))
+            base += _base(found)
+            whole = {("data", *what) for owner, what in self._taken if _any_related(("data", *owner), rules)}
+            waiting = sorted(whole - seen)
+        return rules, base
+
+
+def _any_related(terms: Fact, rules: Iterable[Fact]) -> bool:
+    return any(_related(terms, rule) for rule in rules)
+
+
+def _entry_point(reader: _Reader, name: str, prints: bool) -> EntryPoint:
     terms, reference = _named(name)
-    found = _deps(bundle, reference, opa)
+    rules, base = reader.read(terms)
     # opa deps exits 0 on a misspelt name, calls it a base document and then names nothing.
-    rules = [_strings(path) for path in found.get("virtual", [])]
     wide = name.startswith("/") and (
-        any(_related(terms, rule) for rule in rules) or _is_data(reference, bundle, opa)
+        _any_related(terms, rules) or _is_data(reference, reader.bundle, reader.opa)
     )
     if terms not in rules and not wide:
         raise PolicyRejected(f"{name}: no rule of the bundle defines this entry point")
-    base = _base(found)
     return EntryPoint(
         facts=minimal(path[1:] for path in base if path[0] == "input"),
         # With `data` itself read by an unknown name opa deps cannot say which rules that reaches.

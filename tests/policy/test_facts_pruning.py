@@ -225,6 +225,44 @@ def test_a_builtin_whose_answer_changes_is_found_however_it_is_called(
     assert version_of(tmp_path, rego).analysis.nondeterministic == found
 
 
+LIBRARY = "package lib.read\n\nholds if input.agent.id\n\nother if to_number(input.destination.host) == 1\n"
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "x := data.lib.read\n\tnot x.missing",
+        "x := data.lib\n\tnot x.read.missing",
+        "read := data.lib[input.action.tool]\n\tnot read.missing",
+        "f(data.lib.read)",
+        "count(data.lib.read) < 9",
+        "not taken.missing",
+        "x := own\n\tx.one",
+    ],
+)
+async def test_all_rules_of_a_package_that_is_taken_as_a_whole_are_asked_for(
+    tmp_path: Path, condition: str
+) -> None:
+    """`opa deps` names what is used of it; OPA makes all of it, and one of its rules may be an error."""
+    rego = (
+        f"{DENY}decision := {ALLOW} if {{\n\t{condition}\n}}\n\nf(o) if not o.missing\n\n"
+        "taken := data.lib.read\n\nown.one := 1\n\nown.two := to_number(input.destination.host)\n"
+    )
+    version = version_of(tmp_path, rego, **{"lib/read.rego": LIBRARY})
+    assert ("destination", "host") in version.analysis.entry_points["aegis/decision"].facts
+    async with opa_with(version) as process, started(process.socket) as policy:
+        with pytest.raises(Denied) as denied:
+            await decide(policy, acting(tool="read"))
+    assert denied.value.reason is Reason.POLICY_ERROR
+
+
+@pytest.mark.parametrize("condition", ["data.lib.read.holds", "x := data.lib.read.holds\n\tx"])
+def test_a_rule_that_is_named_is_asked_for_alone(tmp_path: Path, condition: str) -> None:
+    rego = f"{DENY}decision := {ALLOW} if {{\n\t{condition}\n}}"
+    version = version_of(tmp_path, rego, **{"lib/read.rego": LIBRARY})
+    assert version.analysis.entry_points["aegis/decision"].facts == (("agent", "id"),)
+
+
 async def test_what_is_only_printed_is_asked_since_it_may_be_an_error(tmp_path: Path) -> None:
     """An OPA that logs `info` evaluates what is printed, and `opa deps` does not name it."""
     rego = f"{DENY}decision := {ALLOW} if {{\n\tprint(to_number(input.action.tool))\n\tinput.agent.id\n}}"
