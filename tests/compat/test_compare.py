@@ -13,6 +13,7 @@ from typing import Any
 import grpc
 import orjson
 import pytest
+import structlog
 from google.protobuf.json_format import ParseDict
 from typer.testing import CliRunner
 
@@ -78,6 +79,13 @@ def source(directory: Path, file: Path) -> Path:
 def run(*arguments: object) -> tuple[int, str]:
     done = CliRunner().invoke(app, ["compare", *map(str, arguments)])
     return done.exit_code, done.output
+
+
+@pytest.fixture(autouse=True)
+def own_logging() -> Iterator[None]:
+    """The command sets up what a process of its own needs."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import subprocess
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -19,6 +21,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Final
 
+import structlog
 import typer
 from msgspec import Struct, field
 
@@ -35,7 +38,6 @@ from authz.ledger.report import plain
 from authz.policy.engine_opa import OpaEngine
 from authz.policy.opa_tool import OpaTool
 from authz.policy.stage import PolicyStage, open_stage
-from authz.telemetry import logs
 from authz.values import UNKNOWN, Request, Subject
 
 DIFFERS: Final = 3
@@ -101,7 +103,7 @@ def compare(
     """
     with explained():
         settings = _compatible(settings_of(state, config, there=policy is None), entry)
-        logs.configure("warning")
+        _warnings_only()
         lines = captured.read_bytes().splitlines()
         asked = watched(enumerate(lines, 1), len(lines), "requests")
         with _opa(settings, policy) as (settings, started), _identities(settings, config) as identify:
@@ -112,6 +114,14 @@ def compare(
         for text in report.lines():
             typer.echo(plain(text))
     raise typer.Exit(DIFFERS if report.differences else 2 if report.unreadable else 0)
+
+
+def _warnings_only() -> None:
+    """What a worker says of itself is no part of the report; what goes wrong stands on stderr."""
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+    )
 
 
 def _compatible(settings: Settings, entry: str) -> Settings:
