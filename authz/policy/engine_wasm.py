@@ -19,7 +19,7 @@ from msgspec import Struct
 from authz.config import Settings
 from authz.errors import Denied
 from authz.policy.engine import BUNDLES, STATUS, Answer
-from authz.policy.manifest import read_manifest
+from authz.policy.manifest import entry_name, read_manifest
 from authz.policy.signed import BundleRejected
 from authz.policy.wasm.binary import MODULE
 from authz.policy.wasm.program import Bounds, Program
@@ -86,9 +86,8 @@ class WasmEngine:
             raise BundleRejected("bad_roots", "not a version of ours that owns every path")
         if MODULE not in files:
             raise BundleRejected("not_activated", f"{known.revision}: published without --wasm")
-        program = Program(
-            files[MODULE], files.get("/data.json", b"{}"), self.entry_point, self._bounds, strict=self._strict
-        )
+        entry, data = entry_name(self.entry_point), files.get("/data.json", b"{}")
+        program = Program(files[MODULE], data, entry, self._bounds, strict=self._strict)
         self._version = _Version(program, manifest, {_BUNDLE: known.revision})  # at once, for every reader
 
 

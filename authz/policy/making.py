@@ -96,7 +96,7 @@ def make(
     if wasm:
         from authz.policy.wasm.compiling import compile_wasm  # here: it loads wasmtime
 
-        files[MODULE] = compile_wasm(files, entry_points, tool)
+        files[MODULE] = compile_wasm(files, [entry_name(each) for each in entry_points], tool)
     analysis = replace(analysis, identities=identities_of(data), shadow=shadow_of(data))
     manifest = orjson.loads(files[_MANIFEST]) | {"roots": [""], "metadata": analysis.as_metadata()}
     files[_MANIFEST] = orjson.dumps(manifest)

@@ -214,6 +214,26 @@ def test_conflicting_rules_are_an_error_that_names_the_line_and_no_input_value()
     assert said(asked, a="sesame", b="y") == conflict
 
 
+def test_a_policy_for_the_plugin_has_no_errors_as_it_has_none_there() -> None:
+    """`policy.compat`: what fails is undefined, in OPA as it is asked then, and here."""
+    rego = 'decision := "refused" if not startswith(input.a, "x")'
+    assert said(program(rego), a=1) == "policy_error: wasm: startswith in data.aegis.decision"
+    assert said(program(rego, strict=False), a=1) == "refused"
+
+
+async def test_an_entry_point_may_be_a_package(tmp_path: Path) -> None:
+    version_of(tmp_path, ECHO, wasm=True, entry_points=("/aegis",))
+    activate(tmp_path / "bundles", "v1")
+    async with bundle_server(tmp_path / "bundles") as url:
+        settings = settings_for(tmp_path / "state", url)
+        policy = settings.policy.model_copy(update={"entry_point": "/aegis"})
+        engine = WasmEngine(settings.model_copy(update={"policy": policy}))
+        await engine.start()
+        answer = await engine.decide(b'{"agent":{"id":"a"}}', 1)
+        await engine.close()
+    assert answer.result["decision"]["rule"] == "a"
+
+
 def test_data_beyond_the_limit_are_refused_when_the_version_is_taken() -> None:
     with pytest.raises(PolicyRejected, match="memory"):
         program("decision := data.big", bounds=Bounds(2_000_000, 1_000_000), big=["y" * 1000] * 3000)

@@ -36,13 +36,18 @@ def program_of(version: PolicyVersion, entry: str = "aegis/decision", bounds: Bo
 
 
 def program(
-    rego: str, entries: Sequence[str] = ("aegis/decision",), bounds: Bounds = BOUNDS, **data: Any
+    rego: str,
+    entries: Sequence[str] = ("aegis/decision",),
+    bounds: Bounds = BOUNDS,
+    *,
+    strict: bool = True,
+    **data: Any,
 ) -> Program:
     """`package aegis` with the body `rego`, asked at the first of `entries`."""
     files = {"/aegis/decision.rego": f"package aegis\n\n{rego}\n".encode()}
     files["/data.json"] = json.dumps(data).encode()
     module = compile_wasm(files, entries, OpaTool())
-    return Program(module, files["/data.json"], entries[0], bounds)
+    return Program(module, files["/data.json"], entries[0], bounds, strict=strict)
 
 
 def said(asked: Program, **document: Any) -> Any:
