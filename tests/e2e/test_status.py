@@ -67,6 +67,7 @@ def test_all_is_well_and_then_one_after_another_is_not(tmp_path: Path) -> None:
             "opa": "down",
             "policy": "unknown",
             "activation": "unknown",
+            "shadow": "unknown",
             "cache": "unknown",
             "follower": "down",
             "ledger": "-",
