@@ -14,7 +14,7 @@ from socketserver import ThreadingMixIn
 from typing import Any, Final
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from authz.config import split_host_port
+from authz.config_addresses import split_host_port
 from authz.errors import ConfigError
 
 IDLE_S: Final = 5.0  # in which a client must have sent its next bytes, or taken those of one write

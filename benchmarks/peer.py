@@ -11,7 +11,7 @@ import json
 import shutil
 from pathlib import Path
 
-from authz.config import Identity
+from authz.config_identity import Identity
 from authz.up.processes import Processes
 
 HERE = Path(__file__).parent

@@ -12,7 +12,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
-from authz.config import Identity
+from authz.config_identity import Identity
 from authz.identity.jwt import Identifier
 from authz.identity.keyset import KeySet
 from authz.testing import a_request

@@ -22,7 +22,7 @@ def token(
 ) -> None:
     """Print a development token for AGENT, signed by the sample issuer of `make up`."""
     with explained():
-        from authz.config import Identity
+        from authz.config_identity import Identity
         from authz.up.issuer import SampleIssuer
 
         directory = state / "keys/issuer"

@@ -22,7 +22,8 @@ import uvicorn
 from msgspec import Struct
 from prometheus_client import CollectorRegistry
 
-from authz.config import Settings, split_host_port
+from authz.config import Settings
+from authz.config_addresses import split_host_port
 from authz.errors import ConfigError, EvidenceUnavailable, IntegrityViolation
 from authz.followers.activation import ActivationNotes, activation_notes
 from authz.followers.bell import Bell

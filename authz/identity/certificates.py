@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from authz.config import Identity
+from authz.config_identity import Identity
 from authz.errors import Denied
 from authz.identity import spiffe, xfcc
 from authz.values import Reason, Request

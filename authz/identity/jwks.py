@@ -25,7 +25,7 @@ import structlog
 from jwt import PyJWK
 
 from authz import http_client
-from authz.config import Identity
+from authz.config_identity import Identity
 from authz.errors import KeyUnusable
 from authz.identity.fetch import Fetched, fetch
 from authz.identity.keyset import Keys, KeySet, parse_keys

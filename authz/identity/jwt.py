@@ -28,7 +28,7 @@ from jwt import PyJWS, PyJWTError
 from msgspec.structs import replace
 
 from authz import exact_json
-from authz.config import Identity
+from authz.config_identity import Identity
 from authz.errors import Denied
 from authz.identity.certificates import Certificates
 from authz.identity.keyset import Keys

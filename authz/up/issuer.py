@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from authz.config import Identity
+from authz.config_identity import Identity
 from authz.errors import KeyUnusable
 
 LIFE_S: Final = 3600

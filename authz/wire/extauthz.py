@@ -18,7 +18,7 @@ from urllib.parse import quote
 from google.protobuf.message import DecodeError
 
 from authz._pb import aegis_ext_authz_pb2 as pb
-from authz.config import Limits
+from authz.config_listen import Limits
 from authz.errors import Denied
 from authz.protocols import body as bodies
 from authz.protocols import claims

@@ -25,7 +25,8 @@ import structlog
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
-from authz.config import Settings, Tls
+from authz.config import Settings
+from authz.config_listen import Tls
 from authz.errors import KeyUnusable
 from authz.telemetry.metrics import Gauge
 

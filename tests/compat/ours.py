@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from authz import canonical
-from authz.config import Limits
 from authz.config_compat import Plugin
+from authz.config_listen import Limits
 from authz.controls.shadow import Shadow
 from authz.pipeline import Authorizer, Decided
 from authz.policy.cache import VerdictCache

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from authz.config import Limits
+from authz.config_listen import Limits
 from authz.errors import Denied
 from authz.policy.document import parsed_body, parsed_path
 from authz.policy.facts import Plan

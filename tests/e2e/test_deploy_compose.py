@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from authz.config import Identity
+from authz.config_identity import Identity
 from authz.up import probe, proof
 from authz.up.issuer import SampleIssuer
 from authz.up.places import LOOPBACK

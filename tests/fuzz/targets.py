@@ -17,7 +17,8 @@ from typing import Any, Final
 
 from authz import canonical, config_file, exact_json
 from authz._pb.aegis_ext_authz_pb2 import CheckRequest
-from authz.config import Identity, Limits
+from authz.config_identity import Identity
+from authz.config_listen import Limits
 from authz.errors import ConfigError, Denied, KeyUnusable
 from authz.identity import keyset, spiffe, xfcc
 from authz.identity.jwt import Identifier

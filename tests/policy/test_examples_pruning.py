@@ -22,8 +22,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jwt.warnings import InsecureKeyLengthWarning
 
-from authz.config import Limits
 from authz.config_compat import Plugin
+from authz.config_listen import Limits
 from authz.policy.facts import CREDENTIALS
 from authz.testing import a_request
 from authz.values import MISSING, UNKNOWN, Action, Assurance, Claims, Request, Subject

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from authz._pb.aegis_ext_authz_pb2 import AttributeContext, CheckRequest, CheckResponse
-from authz.config import Limits
+from authz.config_listen import Limits
 from authz.values import Decision, Malformed, Receipt, Request, Ruling, Verdict
 from authz.wire.extauthz import read
 from authz.wire.reply import Replies

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from authz.config import Limits
+from authz.config_listen import Limits
 from authz.values import Malformed, Request
 from authz.wire.extauthz import read
 from tests.worker import message

@@ -16,8 +16,8 @@ from google.protobuf.message import DecodeError
 from msgspec.structs import replace
 
 from authz._pb import aegis_ext_authz_pb2 as pb
-from authz.config import Limits
 from authz.config_compat import Plugin
+from authz.config_listen import Limits
 from authz.errors import Denied
 from authz.protocols import claims
 from authz.values import Action, Malformed, PluginInput, Reason, Request

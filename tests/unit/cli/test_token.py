@@ -6,7 +6,7 @@ import jwt
 from typer.testing import CliRunner
 
 from authz.cli.main import app
-from authz.config import Identity
+from authz.config_identity import Identity
 from authz.up.issuer import SampleIssuer
 
 SETTINGS = Identity()

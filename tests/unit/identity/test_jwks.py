@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from authz.config import Identity
+from authz.config_identity import Identity
 from authz.errors import Denied, KeyUnusable
 from authz.identity.fetch import _max_age
 from authz.identity.jwks import RemoteKeys, Schedule, open_keys

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from authz.config import Identity
+from authz.config_identity import Identity
 from authz.errors import Denied, KeyUnusable
 from authz.identity.jwt import Identifier
 from authz.testing import a_request

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from authz._pb.aegis_ext_authz_pb2 import AttributeContext, CheckRequest
-from authz.config import Limits
+from authz.config_listen import Limits
 from authz.values import MISSING, Request
 from authz.wire.attributes import MessageAttributes
 from authz.wire.extauthz import read

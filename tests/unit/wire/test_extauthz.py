@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from authz._pb.aegis_ext_authz_pb2 import CheckRequest
-from authz.config import Limits
+from authz.config_listen import Limits
 from authz.values import MISSING, Malformed, Reason, Request
 from authz.wire.extauthz import read
 from tests.worker import add_header, message

@@ -10,8 +10,8 @@ import pytest
 from google.protobuf.json_format import MessageToDict
 
 from authz._pb.aegis_ext_authz_pb2 import CheckRequest
-from authz.config import Limits
 from authz.config_compat import Plugin
+from authz.config_listen import Limits
 from authz.values import Request
 from authz.wire.plugin.captured import read
 from authz.wire.plugin.reading import PluginReader

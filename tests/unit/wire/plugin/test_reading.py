@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz.config import Limits
 from authz.config_compat import Plugin
+from authz.config_listen import Limits
 from authz.errors import ConfigError
 from authz.values import Malformed, Reason, Request
 from authz.wire import extauthz
