@@ -35,6 +35,7 @@ from authz.ledger.outbox import Outbox
 from authz.replay import access
 from authz.replay import version as versions
 from authz.replay.changes import Changes
+from authz.replay.isolated import Limits
 from authz.replay.judges import Judges
 from authz.replay.recorded import Recorded, of_entry
 from authz.replay.replaying import replay
@@ -45,6 +46,8 @@ log = structlog.get_logger(__name__)
 
 BATCH_ENTRIES: Final = 2000
 BATCH_BYTES: Final = 8 << 20
+NICE: Final = 10  # whoever decides goes before it
+PATIENCE_S: Final = 30.0  # with one question: at this priority it may have to wait
 
 
 class CandidateTask:
@@ -147,7 +150,8 @@ class CandidateTask:
         settings = self._settings
         bundles = copies_of(settings)
         self._version = versions.named(bundles, self._wanted.version)
-        self._judges = Judges(bundles, settings.policy.entry_point, compat=bool(settings.policy.compat))
+        compat, limits = bool(settings.policy.compat), Limits(nice=NICE, question_s=PATIENCE_S)
+        self._judges = Judges(bundles, settings.policy.entry_point, compat=compat, limits=limits)
         self._judges.open(self._version)
 
     def _close(self) -> None:
