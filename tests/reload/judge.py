@@ -31,6 +31,9 @@ class Judgement(Struct):
 
     records: int = 0
     by_cache: Counter[str] = field(default_factory=Counter)
+    denied: Counter[str] = field(default_factory=Counter)  # by reason code
+    mixed: int = 0
+    late: int = 0
     versions: set[int] = set()
     latest_s: float = 0.0
     latest_hit_s: float = 0.0
@@ -48,6 +51,10 @@ def judge(records: Iterable[Mapping[str, Any]], activations: Sequence[Activation
         number = int(said[1].removeprefix("v")) if said[1].startswith("v") else -1
         if said != ("allow", f"v{number}", f"from_v{number}", f"rule_v{number}"):
             found.faults.append(f"{record['decision_id']}: {said}")
+            if said[0] == "allow":
+                found.mixed += 1
+            else:
+                found.denied[said[2]] += 1
             continue
         found.versions.add(number)
         at = datetime.fromisoformat(record["timestamp"]).timestamp()
@@ -63,6 +70,7 @@ def _late(found: Judgement, record: Mapping[str, Any], late_s: float) -> None:
     else:
         found.latest_s = max(found.latest_s, late_s)
     if late_s > LATEST_S:
+        found.late += 1
         found.faults.append(
             f"{record['decision_id']}: {record['policy_version']} ({record['cache']}) {late_s:.3f} s late"
         )

@@ -100,6 +100,9 @@ def run(state: Path, activations: int, rate: float, every_s: float, *, envoy: bo
         "load": answers,
         "records": found.records,
         "cache": dict(sorted(found.by_cache.items())),
+        "denied": dict(sorted(found.denied.items())),
+        "mixed": found.mixed,
+        "late": found.late,
         "older_version_after_activation_ms": {
             "asked": round(found.latest_s * 1000, 1),
             "cached": round(found.latest_hit_s * 1000, 1),

@@ -38,7 +38,9 @@ def test_versions_in_their_time_contradict_nothing() -> None:
     ],
 )
 def test_a_mixture_and_a_denial_are_found(said: dict[str, Any]) -> None:
-    assert len(judge([record(1, 1.5, **said)], ACTIVATIONS).faults) == 1
+    found = judge([record(1, 1.5, **said)], ACTIVATIONS)
+    assert len(found.faults) == found.mixed + found.denied.total() == 1
+    assert found.denied.total() == (said.get("decision") == "deny")
 
 
 @pytest.mark.parametrize("cache", ["hit", "miss", "shared"])
@@ -49,5 +51,7 @@ def test_an_older_version_a_second_after_the_next_one_is_found(cache: str) -> No
 
 
 def test_what_is_late_is_counted_from_the_first_version_that_was_missed() -> None:
-    (fault,) = judge([record(0, 3.5)], ACTIVATIONS).faults
+    found = judge([record(0, 3.5)], ACTIVATIONS)
+    (fault,) = found.faults
+    assert found.late == 1
     assert "2.500 s late" in fault
