@@ -9,7 +9,16 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
-from authz.policy.lint import calls, defaults, hosts, identities, payloads, results, suppressions
+from authz.policy.lint import (
+    calls,
+    defaults,
+    hosts,
+    identities,
+    membership,
+    payloads,
+    results,
+    suppressions,
+)
 from authz.policy.lint.finding import Edit, Finding, LintRule, Severity
 from authz.policy.lint.program import Program
 from authz.policy.lint.syntax import Module, modules
@@ -21,6 +30,7 @@ RULES: Final[tuple[LintRule, ...]] = (
     *payloads.RULES,
     *identities.RULES,
     *calls.RULES,
+    *membership.RULES,
     *results.RULES,
     *suppressions.RULES,
 )
@@ -62,6 +72,7 @@ def _lint(
         *payloads.check(program),
         *identities.check(program),
         *calls.check(program, changing),
+        *membership.check(program),
         *results.check(program),
     ]
     once = {(finding.place, finding.rule.id): finding for finding in said}
