@@ -1,8 +1,8 @@
 """Does policy look for a value in a way that OPA gets wrong?
 
-OPA 1.22 keeps an index over the conditions of rules. Of `input.a in {"x", input.b}` it indexes "x" and forgets
-the rest, so the rule is not tried when `a` equals `b`: a denial written like this does not deny. A collection
-that is bound to a name first, of constants alone, or of none, is looked through rightly.
+OPA 1.22 keeps an index over the conditions of rules. Of `input.a in {"x", input.b}` it indexes "x" and
+forgets the rest, so the rule is not tried when `a` equals `b`: a denial written like this does not deny. A
+collection that is bound to a name first, of constants alone, or of none, is looked through rightly.
 
 In: a Program. Out: Findings. Called by `run.py`.
 """
