@@ -10,18 +10,17 @@ publishing the same source again finds it, checks its signature, and adds it as 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from msgspec import Struct
 
 from authz.policy.difference import Difference, compare
-from authz.policy.making import DEFAULT_ENTRY_POINTS, Made, check_signed, files_of, make, sign
+from authz.policy.making import Made, check_signed, files_of, sign
 from authz.policy.manifest import Analysis, Release
 from authz.policy.opa_tool import OpaTool
-from authz.policy.signing import ensure_signing_key, public_key, thumbprint
-from authz.policy.store import DirectoryStore
-from authz.policy.versions import SUFFIX, Entry, Versions, taken
+from authz.policy.signing import public_key, thumbprint
+from authz.policy.versions import Entry, Versions, taken
 
 
 class Told(Struct, frozen=True):
@@ -39,16 +38,6 @@ class Published(Struct, frozen=True):
     entry: Entry
     analysis: Analysis
     new: bool
-
-
-class PolicyVersion(Struct, frozen=True):
-    """A version as it lies in a directory."""
-
-    revision: str
-    version: str
-    digest: str
-    file: Path
-    analysis: Analysis
 
 
 def publish(
@@ -92,28 +81,6 @@ def _difference(made: Made, versions: Versions, before: Entry | None, tool: OpaT
     if before is None:
         return compare({}, made.files, tool)
     return compare(files_of(versions.published_bundle(before)), made.files, tool)
-
-
-def build_bundle(
-    source: Path,
-    out: Path,
-    *,
-    version: str,
-    signing_key: Path,
-    entry_points: Sequence[str] = DEFAULT_ENTRY_POINTS,
-    wasm: bool = False,
-    opa: str = "opa",
-) -> PolicyVersion:
-    """Check, test, analyse and sign `source`, and publish it in the directory `out`, of which no control log
-    is told. Raises PolicyRejected as `make` and `publish` do.
-    """
-    tool, told = OpaTool(opa), Told("aegis", "aegis")
-    ensure_signing_key(signing_key)
-    made = make(source, version=version, entry_points=entry_points, wasm=wasm, tool=tool)
-    store = Versions(DirectoryStore(out))
-    publish(made, store, told, signing_key=signing_key, tool=tool, now=utc_now)
-    file = out / f"{made.revision}{SUFFIX}"
-    return PolicyVersion(made.revision, made.version, made.digest, file, made.analysis)
 
 
 def utc_now() -> str:

@@ -18,10 +18,10 @@ from authz.followers.bundles import opa_config
 from authz.policy.making import KEY_ID
 from authz.policy.signing import ensure_signing_key, public_key
 from authz.policy.store import DirectoryStore
-from authz.policy.version import build_bundle
 from authz.policy.versions import SUFFIX, Versions
 from authz.testing import a_request
 from authz.values import Reason
+from tests.policy.bundles import build_bundle
 from tests.policy.opa import (
     ALLOW,
     DENY,

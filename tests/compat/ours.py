@@ -17,12 +17,12 @@ from authz.pipeline import Authorizer, Decided
 from authz.policy.cache import VerdictCache
 from authz.policy.engine_opa import OpaEngine
 from authz.policy.stage import PolicyStage
-from authz.policy.version import build_bundle
 from authz.values import UNKNOWN, ShadowScope
 from authz.wire.plugin.reading import PluginReader
 from authz.wire.plugin.replies import PluginReplies
 from tests.compat.cases import REGO, Group, descriptor_set
 from tests.compat.plugin import shown
+from tests.policy.bundles import build_bundle
 from tests.policy.opa import opa_with, signing_key, write
 
 ID = "019b7690-0001-7000-8000-00000000abcd"

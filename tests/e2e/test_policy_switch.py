@@ -8,11 +8,11 @@ from pathlib import Path
 
 import httpx
 
-from authz.policy.version import build_bundle
 from authz.up import records
 from authz.up.deployment import program
 from authz.up.traffic import EHR
 from tests.e2e.stack import Stack, running
+from tests.policy.bundles import build_bundle
 from tests.policy.opa import activate
 
 VERSIONS = 8

@@ -26,10 +26,11 @@ from authz.policy.manifest import Changes, Release
 from authz.policy.signing import ensure_signing_key, public_key
 from authz.policy.stage import PolicyStage
 from authz.policy.store import DirectoryStore
-from authz.policy.version import PolicyVersion, build_bundle, utc_now
+from authz.policy.version import utc_now
 from authz.policy.versions import SUFFIX, Activation, Versions
 from authz.testing import PlainAttributes, a_request
 from authz.values import Assurance, Facts, Request, Subject, Verdict
+from tests.policy.bundles import PolicyVersion, build_bundle
 
 NOW = datetime(2026, 11, 24, 13, 5, tzinfo=UTC)
 SUBJECT = Subject("agent-1", Assurance.JWT, claims={"role": "clerk"})

@@ -30,8 +30,8 @@ from msgspec.structs import replace
 from authz.errors import Denied
 from authz.policy.active import Active
 from authz.policy.stage import PolicyStage
-from authz.policy.version import PolicyVersion, build_bundle
 from authz.values import Request, Subject, Verdict
+from tests.policy.bundles import PolicyVersion, build_bundle
 from tests.policy.generated import Source, requests, sources, subjects
 from tests.policy.opa import NOW, OpaProcess, opa_with, signing_key, stage, until, write
 

@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 
 from authz.errors import Denied
 from authz.policy.engine_opa import OpaEngine
-from authz.policy.version import PolicyVersion, build_bundle
 from authz.policy.wasm.builtins import BUILTINS, Outcome
 from authz.policy.wasm.program import Program
 from authz.values import MISSING
+from tests.policy.bundles import PolicyVersion, build_bundle
 from tests.policy.generated import Source, requests, sources, subjects
 from tests.policy.grammar import FORMS, Form
 from tests.policy.opa import NOW, OpaProcess, opa_with, signing_key, stage, version_of

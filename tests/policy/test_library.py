@@ -22,10 +22,10 @@ from authz.errors import Denied, PolicyRejected
 from authz.policy.document import FIELDS
 from authz.policy.facts import CREDENTIALS, is_volatile
 from authz.policy.stage import PolicyStage
-from authz.policy.version import PolicyVersion, build_bundle
 from authz.protocols.claims import HEADERS
 from authz.testing import a_request
 from authz.values import MISSING, Action, Assurance, Reason, Request, Subject, Verdict
+from tests.policy.bundles import PolicyVersion, build_bundle
 from tests.policy.opa import active, asking, decide, opa_with, signing_key, started
 
 REGO = Path(__file__).parents[2] / "rego"

@@ -19,10 +19,10 @@ from authz.errors import PolicyRejected
 from authz.policy import matrix
 from authz.policy.matrix import SENSITIVITIES, Cell
 from authz.policy.stage import PolicyStage
-from authz.policy.version import PolicyVersion, build_bundle
 from authz.record import decision_members
 from authz.testing import a_request
 from authz.values import CLAIMS, NO_CLAIMS, Action, Assurance, Claims, Subject, Verdict
+from tests.policy.bundles import PolicyVersion, build_bundle
 from tests.policy.opa import activate, decide, listed, opa_with, signing_key, started
 from tests.policy.test_library import REGO, data, opa, version
 

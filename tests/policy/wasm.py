@@ -17,10 +17,10 @@ from authz.policy.making import ALGORITHM, KEY_ID
 from authz.policy.opa_tool import OpaTool
 from authz.policy.signed import verified
 from authz.policy.signing import public_key
-from authz.policy.version import PolicyVersion
 from authz.policy.wasm.binary import MODULE
 from authz.policy.wasm.compiling import compile_wasm
 from authz.policy.wasm.program import Bounds, Program
+from tests.policy.bundles import PolicyVersion
 from tests.policy.opa import bundle_server, signing_key
 
 BOUNDS = Bounds(64_000_000, 50_000_000)

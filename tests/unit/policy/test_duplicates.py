@@ -9,8 +9,8 @@ import pytest
 from authz.errors import PolicyRejected
 from authz.policy.duplicates import refuse_duplicates
 from authz.policy.signing import ensure_signing_key
-from authz.policy.version import build_bundle
 from authz.up.deployment import POLICY, program
+from tests.policy.bundles import build_bundle
 
 
 def written(tmp_path: Path, name: str, text: str) -> Path:

@@ -12,7 +12,7 @@ from authz.errors import PolicyRejected
 from authz.policy.identities import MOST, identities_of
 from authz.policy.inventory import Grant, Known, of_bundle, of_source, read
 from authz.policy.signing import ensure_signing_key
-from authz.policy.version import build_bundle
+from tests.policy.bundles import build_bundle
 
 LIBRARY = Path(__file__).parents[3] / "rego"
 ME = "spiffe://aegis.test/billing"

@@ -15,7 +15,7 @@ from authz.errors import KeyUnusable, PolicyRejected
 from authz.policy.making import digest_of
 from authz.policy.manifest import is_version, read_manifest, split_revision
 from authz.policy.signing import ensure_signing_key, public_key
-from authz.policy.version import PolicyVersion, build_bundle
+from tests.policy.bundles import PolicyVersion, build_bundle
 
 REGO = (
     'package aegis\n\ndecision := {"decision": "allow", "reason_code": "ok"} if input.agent.id == data.who\n'

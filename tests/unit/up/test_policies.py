@@ -9,10 +9,10 @@ import pytest
 from authz.errors import PolicyRejected
 from authz.followers.releases import Releases
 from authz.policy.store import DirectoryStore
-from authz.policy.version import build_bundle
 from authz.policy.versions import Versions
 from authz.up.deployment import program
 from authz.up.policies import Published, next_name, publish
+from tests.policy.bundles import build_bundle
 from tests.policy.opa import activate, active, listed
 
 ALLOW = 'package aegis\n\ndecision := {"decision": "allow", "reason_code": "policy_compliant"}\n'
