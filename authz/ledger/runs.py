@@ -81,9 +81,12 @@ def leaves_of(lines: bytes) -> list[bytes] | None:
     starts = [0, *(end + 1 for end in ends[:-1])]
     if max(map(sub, ends, starts)) > form.MAX_ENTRY:
         return None
-    # A zero byte before each line, and no copy of it: the hash over both is RFC 6962's of the line.
-    zeros = memoryview(b"\x00" + lines.replace(b"\n", b"\x00"))
-    return [sha256(zeros[start : end + 1]).digest() for start, end in zip(starts, ends, strict=True)]
+    view, leaf, leaves = memoryview(lines), sha256(b"\x00").copy, []
+    for start, end in zip(starts, ends, strict=True):
+        hashed = leaf()  # no line is copied to put the zero byte of RFC 6962 before it
+        hashed.update(view[start:end])
+        leaves.append(hashed.digest())
+    return leaves
 
 
 def read(
