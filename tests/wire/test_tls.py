@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import ssl
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import pytest
+import uvloop
 
 from authz.errors import ConfigError, KeyUnusable
 from authz.telemetry.outcomes import OutcomeCounts
@@ -173,6 +175,56 @@ async def test_only_tls_1_2_and_1_3_are_spoken(
         _, writer = await connecting
         assert writer.get_extra_info("ssl_object").version() == version.name.replace("_", ".")
         writer.close()
+
+
+@pytest.fixture(params=[asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+def runs(request: pytest.FixtureRequest) -> Callable[[Coroutine[Any, Any, None]], None]:
+    """Both loops: production has the second, and they read at other moments."""
+    return cast("Callable[[Coroutine[Any, Any, None]], None]", request.param)
+
+
+def test_a_client_that_speaks_before_it_is_accepted_gets_in(site: Site, runs: Any) -> None:
+    context = ssl.create_default_context(cafile=str(site.ca.own.certificate))
+    context.load_cert_chain(site.envoy.certificate, site.envoy.key)
+    context.set_alpn_protocols(["h2"])
+
+    async def story() -> None:
+        async with site.serving() as (server, _):
+            raw = socket.create_connection(("127.0.0.1", server.port))  # the loop waits meanwhile
+            with context.wrap_socket(raw, server_hostname="aegis", do_handshake_on_connect=False) as client:
+                client.setblocking(False)
+                with suppress(ssl.SSLWantReadError):
+                    client.do_handshake()
+                client.settimeout(5.0)
+                await asyncio.to_thread(client.do_handshake)
+                client.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0)))
+                assert (await asyncio.to_thread(client.recv, 9))[3] == 4  # SETTINGS
+            assert await ask(server, site, site.envoy) == "answered"
+
+    runs(story())
+
+
+def test_who_leaves_before_tls_is_there_leaves_nothing_behind(tmp_path: Path, runs: Any) -> None:
+    async def story() -> None:
+        async with Site(tmp_path).serving() as (server, _):
+            for _ in range(5):
+                socket.create_connection(("127.0.0.1", server.port)).close()
+            await asyncio.sleep(0.2)
+            transport: Any = server._transport
+            assert transport._calls.connections == set()
+
+    runs(story())
+
+
+def test_a_handshake_under_way_ends_with_the_server(tmp_path: Path, runs: Any) -> None:
+    async def story() -> None:
+        async with Site(tmp_path).serving() as (server, _):
+            client = socket.create_connection(("127.0.0.1", server.port), timeout=5.0)
+            await asyncio.sleep(0.1)
+        with client:
+            assert await asyncio.to_thread(client.recv, 1) == b""
+
+    runs(story())
 
 
 async def test_our_certificate_is_renewed_without_a_restart(site: Site, tmp_path: Path) -> None:

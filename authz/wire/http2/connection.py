@@ -86,7 +86,6 @@ class Connection(Framing):
             )
             + frames.window_update(0, WINDOW - frames.DEFAULT_WINDOW)
         )
-        self._begin()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._over = True

@@ -23,7 +23,7 @@ MAX_BLOCK: Final = 32_768  # bytes of a header block over all its frames
 
 
 class Framing(asyncio.Protocol):
-    """`_begin` once the transport is there."""
+    """What is common to every connection: `_over` ends it."""
 
     _transport: asyncio.Transport
 
@@ -31,23 +31,14 @@ class Framing(asyncio.Protocol):
         self._last = 0  # the highest stream of the peer
         self._over = False  # nothing is read or sent any more
         self._rest = b""
-        self._begun = False
         self._started = self._greeted = False  # the preface, the first SETTINGS were there
         self._block: tuple[int, int, bytes] | None = None  # stream, flags, what there is of a header block
-
-    def _begin(self) -> None:
-        self._begun = True
-        if self._rest:
-            self.data_received(b"")
 
     def data_received(self, data: bytes) -> None:
         if self._over:
             return
         if self._rest:
             data = self._rest + data
-        if not self._begun:  # TLS may have something to read before it says that it is there
-            self._rest = data
-            return
         try:
             self._rest = data[self._read(data) :]
         except ConnectionFault as fault:

@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
+from collections.abc import Coroutine
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
+
+import structlog
 
 from authz.errors import KeyUnusable
 from authz.wire.http2.calls import Calls, HttpCall, Refused, Status
@@ -19,6 +23,9 @@ from authz.wire.transport import SERVICE, Endpoint
 
 CHECK: Final = f"/{SERVICE}/Check"
 HANDSHAKE_S: Final = 10.0
+ACCEPT_AGAIN_S: Final = 0.1
+
+log = structlog.get_logger(__name__)
 
 
 class HttpTransport:
@@ -29,7 +36,8 @@ class HttpTransport:
         self._endpoint = endpoint
         self._health = Health(("", SERVICE))
         self._servers: list[asyncio.Server] = []
-        check = self._guarded if endpoint.tls else self._check
+        self._guarded: list[_Guarded] = []
+        check = self._check_pinned if endpoint.tls else self._check
         self._calls = Calls(
             {CHECK: check, "/grpc.health.v1.Health/Check": self._health.check},
             {"/grpc.health.v1.Health/Watch": self._health.watch},
@@ -44,7 +52,10 @@ class HttpTransport:
                 server = await loop.create_unix_server(self._calls.connected, sock=each)
             else:
                 self.port = each.getsockname()[1]
-                server = await loop.create_server(self._accepted, sock=each)
+                if endpoint.tls is not None:
+                    self._guarded.append(_Guarded(self._calls, endpoint.tls, each))
+                    continue
+                server = await loop.create_server(self._calls.connected, sock=each)
             self._servers.append(server)
 
     async def tell(self, serving: bool) -> None:
@@ -53,51 +64,68 @@ class HttpTransport:
     async def stop(self, grace_s: float) -> None:
         for server in self._servers:
             server.close()
+        for guarded in self._guarded:
+            await guarded.close()
         if self._servers and self._endpoint.address.startswith("unix:"):
             with suppress(OSError):  # another one may have taken it away
                 os.unlink(self._endpoint.state / self._endpoint.address.removeprefix("unix:"))
         self._health.end()
         await self._calls.finish(grace_s)
 
-    def _accepted(self) -> asyncio.Protocol:
-        tls = self._endpoint.tls
-        return _Handshake(self._calls, tls) if tls else self._calls.connected()
-
     async def _check(self, message: bytes, call: HttpCall) -> bytes:
         return await self._endpoint.service.handle(message, call)
 
-    async def _guarded(self, message: bytes, call: HttpCall) -> bytes:
+    async def _check_pinned(self, message: bytes, call: HttpCall) -> bytes:
         tls = self._endpoint.tls
         if tls is not None and not tls.admits(call.peer()):
             raise Refused(Status.PERMISSION_DENIED, "not the pinned Envoy")
         return await self._endpoint.service.handle(message, call)
 
 
-class _Handshake(asyncio.Protocol):
-    """A connection of TCP until its TLS is there. Its context is chosen when it comes, so that a new CA
-    counts for it; who does not get through is not answered.
+class _Guarded:
+    """A socket that listens on TCP for those who speak TLS. The context of a handshake is chosen when it
+    begins, so that a new CA counts for it; who does not get through is not answered.
     """
 
-    def __init__(self, calls: Calls, tls: ServerTls) -> None:
-        self._calls, self._tls = calls, tls
-        self._task: asyncio.Task[None] | None = None
+    def __init__(self, calls: Calls, tls: ServerTls, listener: socket.socket) -> None:
+        self._calls, self._tls, self._listener = calls, tls, listener
+        self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
+        listener.setblocking(False)
+        self._start(self._accept())
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if isinstance(transport, asyncio.Transport):
-            self._task = asyncio.get_running_loop().create_task(self._shake(transport))
+    async def close(self) -> None:
+        """Let nobody in any more, either of those whose handshake has begun."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.wait(self._tasks)
+        self._listener.close()
 
-    async def _shake(self, transport: asyncio.Transport) -> None:
-        connection, loop = self._calls.connected(), asyncio.get_running_loop()
+    def _start(self, story: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(story)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _accept(self) -> None:
+        while True:
+            try:
+                accepted, _ = await self._loop.sock_accept(self._listener)
+            except OSError as error:  # it left already, or there are too many
+                log.warning("check_accept_failed", error=type(error).__name__)
+                await asyncio.sleep(ACCEPT_AGAIN_S)
+                continue
+            self._start(self._shake(accepted))
+            await asyncio.sleep(0)  # however many wait
+
+    async def _shake(self, accepted: socket.socket) -> None:
+        """Not by `start_tls`: uvloop reads, and loses, what comes between accepting and that."""
         try:
-            secure = await loop.start_tls(
-                transport,
-                connection,
-                self._tls.context(),
-                server_side=True,
-                ssl_handshake_timeout=HANDSHAKE_S,
-            )
+            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            context = self._tls.context()
         except (OSError, KeyUnusable):
-            transport.abort()
+            accepted.close()
             return
-        if secure is not None:
-            connection.connection_made(secure)
+        with suppress(OSError):
+            await self._loop.connect_accepted_socket(
+                self._calls.connected, accepted, ssl=context, ssl_handshake_timeout=HANDSHAKE_S
+            )
