@@ -16,8 +16,8 @@ from typing import Any, Final, Protocol
 
 from authz.wire.http2 import frames
 from authz.wire.http2.frames import Code, ConnectionFault, StreamFault
-from authz.wire.http2.framing import MAX_BLOCK, Framing
-from authz.wire.http2.heads import Heads
+from authz.wire.http2.framing import Framing
+from authz.wire.http2.heads import MAX_LIST, Heads
 from authz.wire.http2.sending import Sender
 from authz.wire.http2.stream import Stream
 
@@ -81,7 +81,7 @@ class Connection(Framing):
                 {
                     frames.MAX_CONCURRENT_STREAMS: self._takes.streams,
                     frames.INITIAL_WINDOW_SIZE: self._takes.largest,
-                    frames.MAX_HEADER_LIST_SIZE: MAX_BLOCK,
+                    frames.MAX_HEADER_LIST_SIZE: MAX_LIST,
                 }
             )
             + frames.window_update(0, WINDOW - frames.DEFAULT_WINDOW)

@@ -326,6 +326,20 @@ def test_more_headers_than_a_request_may_have_end_the_connection() -> None:
     assert codes(peer.taken(), frames.GOAWAY) == [(0, Code.COMPRESSION_ERROR)]
 
 
+def test_as_many_headers_as_we_say_are_taken() -> None:
+    takes = Takes()
+    peer = Peer(takes)
+    fresh = Connection(takes)
+    peer.wire.written = b""
+    fresh.connection_made(peer.wire)
+    said = dict(frames.read_settings(peer.taken()[0].payload))[frames.MAX_HEADER_LIST_SIZE]
+    used = sum(len(name) + len(value) + 32 for name, value in GRPC)  # RFC 9113 section 6.5.2
+    block = peer.encoder.encode([*GRPC, ("x", "~" * (said - used - 33))], huffman=False)
+    peer.send(frames.frame(frames.HEADERS, frames.END_STREAM, 1, block[:16_000]))
+    peer.send(frames.frame(frames.CONTINUATION, BLOCK_ENDS, 1, block[16_000:]))
+    assert [number for number, _ in takes.asked] == [1]
+
+
 def test_who_does_not_read_is_not_read() -> None:
     peer = Peer(Takes())
     peer.connection.pause_writing()
