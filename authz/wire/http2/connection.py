@@ -24,6 +24,7 @@ from authz.wire.http2.stream import Stream
 WINDOW: Final = 8 << 20  # bytes of DATA that may be under way
 MAX_BUFFERED: Final = 128 << 20  # bytes of bodies that are not whole; what would be more is refused
 MAX_UNREAD: Final = 1 << 20  # bytes of ours that a peer may leave unread; more, and it is not read either
+MAX_SETTINGS: Final = 16  # frames read together
 MAX_FORGOTTEN: Final = 1024  # streams that we ended and on which the peer may still send what was under way
 
 _LAST_WORD: Final = b"the last"
@@ -66,6 +67,8 @@ class Connection(Framing):
         self._room = WINDOW
         self._owed = 0  # bytes of it that were used up since the peer was told
         self._buffered = 0  # bytes received of all streams
+        self._opened = False  # the peer takes more than it did, and has not been sent it
+        self._settled = 0  # SETTINGS in what was read together: each may change the windows of all streams
         self._sender: Sender
         self._peer: bytes | None = None
 
@@ -134,6 +137,12 @@ class Connection(Framing):
             self._transport.close()
 
     # -- frames
+
+    def _have_read(self) -> None:
+        self._settled = 0
+        if self._opened:
+            self._opened = False
+            self._flush()
 
     def _take_data(self, flags: int, number: int, payload: bytes) -> None:
         size = len(payload)
@@ -222,9 +231,12 @@ class Connection(Framing):
             if payload:
                 raise ConnectionFault(Code.FRAME_SIZE_ERROR, "SETTINGS: an acknowledgement with content")
             return
+        self._settled += 1
+        if self._settled > MAX_SETTINGS:
+            raise ConnectionFault(Code.ENHANCE_YOUR_CALM, f"more than {MAX_SETTINGS} SETTINGS at once")
         self._sender.settle(frames.read_settings(payload), self.streams.values())
         self._transport.write(frames.frame(frames.SETTINGS, frames.ACK, 0))
-        self._flush()
+        self._opened = True
 
     def _take_ping(self, flags: int, number: int, payload: bytes) -> None:
         if number:
@@ -253,7 +265,7 @@ class Connection(Framing):
             if stream is None:
                 return
             self._sender.open_stream(stream, more)
-        self._flush()
+        self._opened = True
 
     def _check_begun(self, number: int, name: str) -> None:
         if number == 0 or (number > self._last and number not in self._forgotten):

@@ -41,6 +41,7 @@ class Framing(asyncio.Protocol):
             data = self._rest + data
         try:
             self._rest = data[self._read(data) :]
+            self._have_read()
         except ConnectionFault as fault:
             log.warning("http2_connection_refused", code=fault.code.name, what=str(fault))
             self._over = True
@@ -137,6 +138,10 @@ class Framing(asyncio.Protocol):
         if flags & frames.END_HEADERS:
             self._block = None
             self._take_block(number, first, block)
+
+    @abstractmethod
+    def _have_read(self) -> None:
+        """All frames that were there have been taken."""
 
     @abstractmethod
     def _take_block(self, number: int, flags: int, block: bytes) -> None: ...

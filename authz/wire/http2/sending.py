@@ -81,9 +81,10 @@ class Sender:
         return stream.ends
 
     def settle(self, settings: Iterable[tuple[int, int]], streams: Iterable[Stream]) -> None:
-        """The peer's settings, which also change the windows of its `streams`. Raises ConnectionFault."""
-        streams = [*streams]
-        for name, value in settings:
+        """The peer's settings, which also change the windows of its `streams`. Of each only the last counts.
+        Raises ConnectionFault.
+        """
+        for name, value in dict(settings).items():
             if name == frames.INITIAL_WINDOW_SIZE:
                 for stream in streams:
                     stream.window += value - self.initial_window

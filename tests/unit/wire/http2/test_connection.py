@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +11,8 @@ from hypothesis import strategies as st
 from authz.wire.http2 import connection, frames
 from authz.wire.http2.connection import Connection
 from authz.wire.http2.frames import Code
+from authz.wire.http2.heads import Head
+from authz.wire.http2.sending import Sender
 from authz.wire.http2.stream import Stream
 from tests.wire.http2.peer import BLOCK_ENDS, GRPC, LAST, Frame, Peer, codes, data
 
@@ -338,6 +342,45 @@ def test_as_many_headers_as_we_say_are_taken() -> None:
     peer.send(frames.frame(frames.HEADERS, frames.END_STREAM, 1, block[:16_000]))
     peer.send(frames.frame(frames.CONTINUATION, BLOCK_ENDS, 1, block[16_000:]))
     assert [number for number, _ in takes.asked] == [1]
+
+
+def test_however_often_windows_change_what_waits_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    takes = Takes()
+    peer = Peer(takes, {frames.INITIAL_WINDOW_SIZE: 10})
+    peer.ask(1)
+    takes.answer(1, bytes(25))
+    peer.taken()
+    looked = []
+    flush = Connection._flush
+    monkeypatch.setattr(Connection, "_flush", lambda each: (looked.append(1), flush(each)))
+    one = frames.window_update(1, 1) + frames.window_update(0, 1)
+    peer.send(one * 10 + frames.settings({frames.INITIAL_WINDOW_SIZE: 15}) * 3)
+    assert len(looked) == 1
+    assert ended(peer.taken()) == [1]
+
+
+def test_of_a_setting_that_is_repeated_the_last_one_counts() -> None:
+    class Counted(list[Stream]):
+        looked = 0
+
+        def __iter__(self) -> Iterator[Stream]:
+            self.looked += 1
+            return super().__iter__()
+
+    sender, stream = Sender(lambda data: None), Stream(1, Head(), frames.DEFAULT_WINDOW)
+    streams = Counted([stream])
+    sender.settle([(frames.INITIAL_WINDOW_SIZE, size) for size in range(1000)], streams)
+    assert (stream.window, sender.initial_window, streams.looked) == (999, 999, 1)
+
+
+def test_a_flood_of_settings_ends_the_connection() -> None:
+    peer = Peer(Takes())
+    some = frames.settings({frames.INITIAL_WINDOW_SIZE: 1}) * connection.MAX_SETTINGS
+    peer.send(some)
+    peer.send(some)
+    assert not peer.wire.closed
+    peer.send(some + frames.settings({}))
+    assert codes(peer.taken(), frames.GOAWAY) == [(0, Code.ENHANCE_YOUR_CALM)]
 
 
 def test_who_does_not_read_is_not_read() -> None:
