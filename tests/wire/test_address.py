@@ -126,6 +126,17 @@ async def test_a_socket_on_which_another_worker_answers_is_left_to_it(tmp_path: 
         assert (await served.check(message())).status.code == 0
 
 
+async def test_a_socket_that_another_worker_put_in_its_place_is_left_to_it(tmp_path: Path) -> None:
+    first, path = server(tmp_path), tmp_path / "run/check.sock"
+    await first.start()
+    path.unlink()
+    async with serving(tmp_path) as served:
+        await first.stop()
+        assert path.is_socket()
+        assert (await served.check(message())).status.code == 0
+    assert not path.exists()
+
+
 @pytest.mark.parametrize("kind", ["file", "link", "directory"])
 async def test_what_is_no_socket_is_left_as_it_is(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "run/check.sock"

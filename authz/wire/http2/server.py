@@ -10,6 +10,7 @@ import os
 import socket
 from collections.abc import Coroutine
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Final
 
 import structlog
@@ -35,6 +36,8 @@ class HttpTransport:
         self.port = 0
         self._endpoint = endpoint
         self._health = Health(("", SERVICE))
+        self._path = (endpoint.state / endpoint.address.removeprefix("unix:")).absolute()
+        self._made: tuple[int, int] | None = None  # our socket there, which another one may have replaced
         self._servers: list[asyncio.Server] = []
         self._guarded: list[_Guarded] = []
         check = self._check_pinned if endpoint.tls else self._check
@@ -49,6 +52,7 @@ class HttpTransport:
         endpoint, loop = self._endpoint, asyncio.get_running_loop()
         for each in listen(endpoint.address, endpoint.state, endpoint.setting):
             if endpoint.address.startswith("unix:"):
+                self._made = _made(self._path)
                 server = await loop.create_unix_server(self._calls.connected, sock=each)
             else:
                 self.port = each.getsockname()[1]
@@ -62,13 +66,13 @@ class HttpTransport:
         self._health.tell(serving)
 
     async def stop(self, grace_s: float) -> None:
+        if self._made is not None and _made(self._path) == self._made:
+            with suppress(OSError):  # before it is closed: nobody takes its place while somebody listens
+                os.unlink(self._path)
         for server in self._servers:
             server.close()
         for guarded in self._guarded:
             await guarded.close()
-        if self._servers and self._endpoint.address.startswith("unix:"):
-            with suppress(OSError):  # another one may have taken it away
-                os.unlink(self._endpoint.state / self._endpoint.address.removeprefix("unix:"))
         self._health.end()
         await self._calls.finish(grace_s)
 
@@ -80,6 +84,15 @@ class HttpTransport:
         if tls is not None and not tls.admits(call.peer()):
             raise Refused(Status.PERMISSION_DENIED, "not the pinned Envoy")
         return await self._endpoint.service.handle(message, call)
+
+
+def _made(path: Path) -> tuple[int, int] | None:
+    """What is at `path`, whatever it is called later."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 class _Guarded:
