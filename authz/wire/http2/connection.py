@@ -38,7 +38,7 @@ class Takes(Protocol):
     streams: int
 
     def begin(self, connection: Connection, stream: Stream) -> None:
-        """There is a first part of a body; it may be refused before the rest comes."""
+        """There is some of a body, or some more; it may be refused before the rest comes."""
         ...
 
     def take(self, connection: Connection, stream: Stream) -> None:
@@ -171,7 +171,7 @@ class Connection(Framing):
             stream.body += payload
         if flags & frames.END_STREAM:
             self._complete(stream)
-        elif stream.body is payload:
+        else:
             self._takes.begin(self, stream)
 
     def _take_block(self, number: int, flags: int, block: bytes) -> None:

@@ -121,6 +121,14 @@ async def test_a_message_that_is_too_large_is_refused_before_it_is_there(
     assert len(service.asked) == 1
 
 
+@pytest.mark.parametrize("cut", range(1, 6))
+async def test_its_size_may_come_in_parts(peer: Peer, cut: int) -> None:
+    """Else it would wait for ever: the rest is more than the window that we open."""
+    message = framed(bytes(100_001))
+    peer.send(peer.head(1) + data(1, message[:cut]) + data(1, message[cut:100]))
+    assert peer.said(1)[2]["grpc-status"] == str(int(Status.RESOURCE_EXHAUSTED))
+
+
 @pytest.mark.parametrize(
     ("changed", "status"),
     [({"method": "GET"}, "405"), ({"content_type": "text/plain"}, "415")],
