@@ -128,12 +128,15 @@ class Isolated:
             for batch in batches:  # shared: each takes the next one
                 answers.update(zip(batch, await self._answers(batch), strict=True))
 
+        fault: BaseException | None = None  # raised in `except*` it would become a group again
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(CONNECTIONS):
                     group.create_task(work())
         except* NotJudged as given_up:
-            raise given_up.exceptions[0] from None
+            fault = given_up.exceptions[0]
+        if fault:
+            raise fault
 
     async def _answers(self, batch: list[bytes]) -> list[Answered]:
         if len(batch) > 1:
