@@ -81,12 +81,14 @@ class Heads:
         found = self._kept.get(block)
         if found is not None:
             return found
-        size = table.maxsize
+        resizes = block[:1] and block[0] >> 5 == 1  # RFC 7541 section 6.3: it comes first, and may evict
         try:
             head = _head(self._decoder.decode(block, raw=True))
         except HPACKError as error:
             raise ConnectionFault(Code.COMPRESSION_ERROR, f"HPACK: {type(error).__name__}") from None
-        if table.added == self._kept_at and table.maxsize == size and len(self._kept) < MAX_KEPT:
+        if resizes:
+            self._kept.clear()
+        elif table.added == self._kept_at and len(self._kept) < MAX_KEPT:
             self._kept[block] = head
         return head
 

@@ -130,6 +130,17 @@ def _changes(block: bytes) -> bool:
     return any(not byte & 0x80 for byte in block)
 
 
+@pytest.mark.parametrize("sizes", [b"\x20", b"\x20\x3f\xe1\x1f"], ids=["smaller", "smaller and back"])
+def test_what_a_smaller_table_lost_is_not_remembered(sizes: bytes) -> None:
+    made, encoder = Heads(), Encoder()
+    made.read(encoder.encode(GRPC))
+    indexed = encoder.encode(GRPC)
+    assert made.read(indexed) == made.read(indexed)
+    made.read(sizes + b"\x82")  # and :method GET, of the static table
+    with pytest.raises(ConnectionFault):
+        made.read(indexed)
+
+
 def test_few_blocks_are_remembered() -> None:
     made, encoder = Heads(), Encoder()
     for number in range(3 * heads.MAX_KEPT):
