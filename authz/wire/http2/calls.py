@@ -113,6 +113,7 @@ class Calls:
         self._unary, self._streaming = unary, streaming
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
+        self._finishing = False
         self._alone = asyncio.Event()  # there is no connection any more
 
     def connected(self) -> Connection:
@@ -122,9 +123,12 @@ class Calls:
     def came(self, connection: Connection) -> None:
         self.connections.add(connection)
         self._alone.clear()
+        if self._finishing:  # accepted just before, and nobody would end it
+            self._loop.call_soon(connection.abort)
 
     async def finish(self, grace_s: float) -> None:
         """Answer what is under way, take nothing new, and end every connection after `grace_s` at most."""
+        self._finishing = True
         for connection in [*self.connections]:
             connection.close()
         if self.connections:

@@ -217,6 +217,14 @@ async def test_at_the_end_what_is_under_way_is_answered_and_no_connection_stays(
     assert made.connections == set()
 
 
+async def test_a_connection_that_comes_at_the_end_is_ended(service: Service) -> None:
+    made = Calls({METHOD: service.method}, {}, largest=1000, streams=10)
+    await made.finish(5.0)
+    late = Peer(made)
+    await turn()
+    assert (late.wire.aborted, made.connections) == (True, set())
+
+
 async def test_what_does_not_end_in_time_is_ended(service: Service) -> None:
     made = Calls({METHOD: service.method}, {}, largest=1000, streams=10)
     peer = Peer(made)
