@@ -19,7 +19,6 @@ from urllib.parse import quote
 import structlog
 
 from authz.wire.http2.connection import Connection
-from authz.wire.http2.heads import Head
 from authz.wire.http2.stream import Stream
 
 log = structlog.get_logger(__name__)
@@ -52,9 +51,8 @@ class HttpCall:
 
     __slots__ = ("_arrived", "_connection", "_head")
 
-    def __init__(self, head: Head, connection: Connection) -> None:
-        self._head, self._connection = head, connection
-        self._arrived = time.monotonic() if head.timeout_s is not None else 0.0
+    def __init__(self, stream: Stream, connection: Connection) -> None:
+        self._head, self._connection, self._arrived = stream.head, connection, stream.arrived
 
     def time_left(self) -> float | None:
         timeout_s = self._head.timeout_s
@@ -158,7 +156,7 @@ class Calls:
             return connection.end(stream, _NOT_GRPC)
         method = self._unary.get(head.path)
         if method is not None:
-            self._start(stream, self._answer(method, connection, stream, HttpCall(head, connection)))
+            self._start(stream, self._answer(method, connection, stream, HttpCall(stream, connection)))
         elif head.path in self._streaming:
             self._start(stream, self._stream(self._streaming[head.path], connection, stream))
         else:

@@ -82,6 +82,16 @@ async def test_a_message_is_answered_with_a_message(peer: Peer, service: Service
     assert 0 < left <= 3
 
 
+async def test_time_runs_while_the_message_is_on_its_way(peer: Peer, service: Service) -> None:
+    peer.send(peer.head(1, [*GRPC, ("grpc-timeout", "3S")]))
+    await asyncio.sleep(0.1)
+    peer.send(data(1, framed(b""), last=True))
+    await turn()
+    left = service.asked[0][1].time_left()
+    assert left is not None
+    assert left <= 2.9
+
+
 async def test_who_waits_for_ever_has_no_time(peer: Peer, service: Service) -> None:
     peer.ask(1, framed(b""))
     await turn()
