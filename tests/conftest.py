@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from tests import stores
 from tests.postgresql import Postgresql, postgresql
@@ -18,6 +19,13 @@ from tests.workers import Worker
 
 # `opa` and `envoy` are installed beside this Python, whose directory need not be on PATH.
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+
+
+@pytest.fixture(autouse=True)
+def logs_of_the_test() -> Iterator[None]:
+    """A command that runs within a test tells structlog to write to a stream that ends with it."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pytest
 
 from authz.errors import Denied
-from authz.policy.engine_opa import OpaEngine
+from authz.policy.connections import Connections
 from authz.testing import a_request
 from authz.values import Reason
 from tests.policy.opa import ALLOW, DENY, OpaProcess, decide, opa, opa_with, started, version_of, write
@@ -32,21 +32,15 @@ WRITES = {
 }
 
 
-class Writer(OpaEngine):
-    """The engine's transport with an attacker's requests."""
-
-    async def write(self, method: str, path: str, body: str) -> int:
-        head = f"{method} {path} HTTP/1.1\r\nHost: opa\r\nContent-Length: {len(body)}\r\n\r\n"
-        status, _ = await self._exchange((head + body).encode(), 5.0)
-        return status
-
-
 async def wrote(process: OpaProcess, method: str, path: str, body: str) -> int:
-    writer = Writer(process.socket, "x", connections=1)
+    """The status of an attacker's request over the engine's own transport."""
+    head = f"{method} {path} HTTP/1.1\r\nHost: opa\r\nContent-Length: {len(body)}\r\n\r\n"
+    connections = Connections(process.socket, 1)
     try:
-        return await writer.write(method, path, body)
+        status, _ = await connections.exchange((head + body).encode(), 5.0)
+        return status
     finally:
-        await writer.close()
+        connections.close()
 
 
 async def state(process: OpaProcess) -> tuple[Any, Any]:

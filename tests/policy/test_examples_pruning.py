@@ -39,7 +39,7 @@ CASES: Final = 60  # of one OPA
 GIVEN: Final = os.environ.get("AEGIS_EXAMPLE_POLICIES", "")
 POLICIES: Final = (
     *sorted((HERE / "envoy").glob("*.rego")),
-    HERE.parent / "compat/policies/typical.rego",
+    HERE.parents[1] / "docs/plugin/rego/typical.rego",
     *(sorted(Path(GIVEN).rglob("*.rego")) if GIVEN else ()),
 )
 bounded = settings(
