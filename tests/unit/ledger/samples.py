@@ -23,6 +23,10 @@ _SEGMENTS = {"class": "one-year", "of": LOG, "first_segment": 0, "last_segment":
 EVENTS: Final[list[tuple[str, dict[str, Any]]]] = [
     ("policy", _POLICY | {"action": "publish", "key_id": "aegis-policy"}),
     ("policy", _POLICY | {"action": "activate", "previous_version": "v1.3.2"}),
+    (
+        "policy",
+        _POLICY | {"action": "rollback", "previous_version": "v1.4.0", "previous_digest": HASH},
+    ),
     ("policy", _POLICY | {"action": "fail", "code": "unsigned", "detail": "bundle missing .signatures.json"}),
     ("approval", _APPROVAL | {"action": "ask", "decision_id": UUID, "expires": TIME}),
     ("approval", _APPROVAL | {"action": "grant", "approver": "ana", "assurance": "oidc", "expires": TIME}),

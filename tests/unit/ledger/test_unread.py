@@ -15,6 +15,7 @@ from authz.ledger import files, recovery
 from authz.ledger.journal import SEGMENT_ENTRIES
 from authz.ledger.scrub import Scrub, scrub
 from authz.ledger.unread import Unread
+from tests.wire.serving import until
 from tests.workers import Worker, decision, flip, grow
 
 pytestmark = pytest.mark.timeout(400)  # the first of them appends 65,546 entries
@@ -175,13 +176,17 @@ def test_a_record_key_that_this_worker_never_had_is_not_gone_on_with(
 
 async def test_reading_that_is_cancelled_leaves_no_process(grown: Worker) -> None:
     size = SEGMENT_ENTRIES + 1
+    before = children()  # servers of other tests
     reading = asyncio.create_task(scrub(Unread(grown.epochs[0], "aegis.test/a/b", 1, size, bytes(32))))
-    await asyncio.sleep(0.05)
+    await until(lambda: children() != before)
     reading.cancel()
     with pytest.raises(asyncio.CancelledError):
         await reading
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    assert children() == before
+
+
+def children() -> str:
+    return Path(f"/proc/self/task/{os.getpid()}/children").read_text()
 
 
 async def test_what_cannot_be_read_is_no_damage_and_stays_unread(
