@@ -12,12 +12,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 from msgspec import Struct
 
 from authz import s3_client
@@ -25,8 +24,8 @@ from authz.config_anchors import S3Anchor as Settings
 from authz.followers.anchors.anchor import Candidate, Receipt, Refused, Unavailable
 from authz.followers.anchors.directory import DIGITS, compare, file_name
 from authz.ledger.notes import MAX_NOTE
+from authz.s3_bucket import REFUSED, Bucket, code_of
 
-EXISTS: Final = ("PreconditionFailed", "ConditionalRequestConflict")
 _FINAL: Final = frozenset(
     (
         "AccessDenied",
@@ -56,29 +55,30 @@ class S3Anchor:
 
     def __init__(self, settings: Settings, state: Path) -> None:
         self.every_s = settings.every_s
-        self._bucket, self._prefix = settings.bucket, settings.prefix
         self._retain = timedelta(days=settings.retain_days)
         self._client = s3_client.client(settings, state)
+        self._bucket = Bucket(self._client, settings.bucket, settings.prefix, _wrong)
         self._locked = False
 
     def put(self, candidate: Candidate) -> Receipt:
-        key = self._prefix + f"{candidate.log}/{file_name(candidate.size)}"
-        with self._explained(key):
+        name = f"{candidate.log}/{file_name(candidate.size)}"
+        key, where = self._bucket.key(name), self._bucket.place(name)
+        with self._bucket.explained(name):
             self._check_locked()
             version = self._create(key, candidate.note) or self._first(key)
             stored, modified = self._get(key, version)
-            compare(stored, candidate, f"s3://{self._bucket}/{key}?versionId={version}")
+            compare(stored, candidate, f"{where}?versionId={version}")
             until = self._retained(key, version)
         artefact = {
-            "bucket": self._bucket,
+            "bucket": self._bucket.name,
             "key": key,
             "retain_until": until.isoformat(),
             "sha256": hashlib.sha256(stored).hexdigest(),
             "version_id": version,
         }
         return Receipt(
-            self._bucket,
-            where=f"s3://{self._bucket}/{key}",
+            self._bucket.name,
+            where=where,
             suffix=".s3",
             artefact=json.dumps(artefact, sort_keys=True).encode() + b"\n",
             dated=modified.timestamp(),
@@ -87,44 +87,44 @@ class S3Anchor:
         )
 
     def larger(self, log: str, size: int) -> bytes | None:
-        prefix = f"{self._prefix}{log}/"
-        with self._explained(prefix):
+        prefix = self._bucket.key(f"{log}/")
+        with self._bucket.explained(f"{log}/"):
             keys = [key for key in self._keys(prefix, prefix + file_name(size)) if _is_size(key, prefix)]
             return self._get(keys[-1], self._first(keys[-1]))[0] if keys else None
 
     def logs(self, prefix: str) -> list[str]:
-        with self._explained(self._prefix + prefix):
+        with self._bucket.explained(prefix):
             pages = self._client.get_paginator("list_objects_v2").paginate(
-                Bucket=self._bucket, Prefix=self._prefix + prefix, Delimiter="/"
+                Bucket=self._bucket.name, Prefix=self._bucket.key(prefix), Delimiter="/"
             )
             below = [each["Prefix"] for page in pages for each in page.get("CommonPrefixes", ())]
-        return sorted(path.removeprefix(self._prefix).rstrip("/") for path in below)
+        return sorted(path.removeprefix(self._bucket.key("")).rstrip("/") for path in below)
 
     def held(self, prefix: str = "") -> Iterator[Held]:
         """Everything below `prefix`, by key. Raises Unavailable, Refused."""
-        with self._explained(self._prefix + prefix):
+        with self._bucket.explained(prefix):
             listed: dict[str, list[str]] = {}
-            for key, version in self._listed(self._prefix + prefix):
+            for key, version in self._listed(self._bucket.key(prefix)):
                 listed.setdefault(key, []).append(version)
             for key, versions in sorted(listed.items()):
                 data, _ = self._get(key, versions[-1])
-                yield Held(key.removeprefix(self._prefix), versions[-1], data, len(versions) - 1)
+                yield Held(key.removeprefix(self._bucket.key("")), versions[-1], data, len(versions) - 1)
 
     # -- one request each
 
     def _check_locked(self) -> None:
         if self._locked:
             return
-        found = self._client.get_object_lock_configuration(Bucket=self._bucket)
+        found = self._client.get_object_lock_configuration(Bucket=self._bucket.name)
         if found["ObjectLockConfiguration"].get("ObjectLockEnabled") != "Enabled":
-            raise Refused(f"s3://{self._bucket}: object lock is not enabled")
+            raise Refused(f"s3://{self._bucket.name}: object lock is not enabled")
         self._locked = True
 
     def _create(self, key: str, data: bytes) -> str:
         """The version's id; "" if there is such an object already."""
         try:
             made = self._client.put_object(
-                Bucket=self._bucket,
+                Bucket=self._bucket.name,
                 Key=key,
                 Body=data,
                 IfNoneMatch="*",
@@ -134,7 +134,7 @@ class S3Anchor:
                 ObjectLockRetainUntilDate=datetime.now(UTC) + self._retain,
             )
         except ClientError as error:
-            if error.response["Error"].get("Code") in EXISTS:
+            if code_of(error) in REFUSED:
                 return ""
             raise
         return str(made.get("VersionId", ""))
@@ -143,20 +143,20 @@ class S3Anchor:
         """The id of the version that was created first."""
         versions = [version for found, version in self._listed(key) if found == key]
         if not versions:
-            raise Refused(f"s3://{self._bucket}/{key}: no version of it can be had")
+            raise Refused(f"s3://{self._bucket.name}/{key}: no version of it can be had")
         return versions[-1]
 
     def _listed(self, prefix: str) -> Iterator[tuple[str, str]]:
         """Keys and ids of their versions, the newest of each first; delete markers are none."""
         pages = self._client.get_paginator("list_object_versions").paginate(
-            Bucket=self._bucket, Prefix=prefix
+            Bucket=self._bucket.name, Prefix=prefix
         )
         for page in pages:
             yield from ((each["Key"], each["VersionId"]) for each in page.get("Versions", ()))
 
     def _get(self, key: str, version: str) -> tuple[bytes, datetime]:
         """The bytes, and when the server says they came."""
-        found = self._client.get_object(Bucket=self._bucket, Key=key, VersionId=version)
+        found = self._client.get_object(Bucket=self._bucket.name, Key=key, VersionId=version)
         with found["Body"] as body:
             data: bytes = body.read(MAX_NOTE + 1)
         modified: datetime = found["LastModified"]
@@ -164,31 +164,24 @@ class S3Anchor:
 
     def _retained(self, key: str, version: str) -> datetime:
         """Until when it is locked."""
-        found = self._client.get_object_retention(Bucket=self._bucket, Key=key, VersionId=version)
+        found = self._client.get_object_retention(Bucket=self._bucket.name, Key=key, VersionId=version)
         retention = found["Retention"]
         if retention["Mode"] != "COMPLIANCE":
-            raise Refused(f"s3://{self._bucket}/{key}: locked in mode {retention['Mode']} only")
+            raise Refused(f"s3://{self._bucket.name}/{key}: locked in mode {retention['Mode']} only")
         until: datetime = retention["RetainUntilDate"]
         return until.astimezone(UTC)
 
     def _keys(self, prefix: str, after: str) -> Iterator[str]:
         pages = self._client.get_paginator("list_objects_v2").paginate(
-            Bucket=self._bucket, Prefix=prefix, StartAfter=after
+            Bucket=self._bucket.name, Prefix=prefix, StartAfter=after
         )
         for page in pages:
             yield from (each["Key"] for each in page.get("Contents", ()))
 
-    @contextmanager
-    def _explained(self, key: str) -> Iterator[None]:
-        """What the server says becomes Unavailable, or Refused where only a person can help."""
-        try:
-            yield
-        except ClientError as error:
-            code = error.response["Error"].get("Code", "")
-            what = f"s3://{self._bucket}/{key}: {code or 'no code'}"
-            raise (Refused(what) if code in _FINAL else Unavailable(what)) from None
-        except BotoCoreError as error:
-            raise Unavailable(f"s3://{self._bucket}/{key}: {type(error).__name__}") from None
+
+def _wrong(what: str, code: str) -> Exception:
+    """Refused where only a person can help."""
+    return Refused(what) if code in _FINAL else Unavailable(what)
 
 
 def _is_size(key: str, prefix: str) -> bool:

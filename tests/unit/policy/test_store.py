@@ -19,7 +19,8 @@ import pytest
 from authz.config_publish import BundleS3
 from authz.errors import ConfigError, StoreUnavailable
 from authz.policy.store import DirectoryStore, Store
-from authz.policy.store_s3 import PROBE, S3Store
+from authz.policy.store_s3 import S3Store
+from authz.s3_bucket import PROBE
 from tests import stores
 from tests.attack.test_disk_full import largest_file
 from tests.s3 import S3Server

@@ -80,9 +80,10 @@ def test_what_was_changed_in_the_archive_does_not_come_back(
     change: ledgers.Callable[[bytes], bytes],
     said: str,
 ) -> None:
-    key = archive._key(name(pruned_worker), 0)
+    bucket = archive._bucket
+    key = bucket.key(f"{name(pruned_worker)}/entries/00000000.jsonl")
     data = archive.get(name(pruned_worker), 0)
-    server.client.put_object(Bucket=archive._bucket, Key=key, Body=change(data))
+    server.client.put_object(Bucket=bucket.name, Key=key, Body=change(data))
     with pytest.raises(IntegrityViolation, match=said):
         restore(pruned_worker.epochs[0], name(pruned_worker), 0, archive)
     assert ledgers.read(pruned_worker.epochs[0]) == []
