@@ -12,14 +12,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
 from authz import who
-from authz.cli.ledger import ConfigFile, Json, State, explained, settings_of
-from authz.cli.retention import holds_of, moment
+from authz.cli.ledger import ConfigFile, End, Json, Ledger, Start, State, explained, moment, settings_of
+from authz.cli.retention import holds_of
 from authz.config import Settings
 from authz.errors import ConfigError, IntegrityViolation
 from authz.followers import places
@@ -41,9 +40,7 @@ def disclose(
     why: Why,
     state: State = None,
     config: ConfigFile = None,
-    ledger: Annotated[
-        Path | None, typer.Option(help="A log's directory, or a tree of them; else the state's.")
-    ] = None,
+    ledger: Ledger = None,
     as_json: Json = False,
 ) -> None:
     """Show what is kept of one decision: its facts, parameters, client address. Who reads is recorded."""
@@ -67,8 +64,8 @@ def erase(
     subject: Annotated[
         str, typer.Option(help="Where this text stands as a whole: a name, an address, an id.")
     ] = "",
-    start: Annotated[str, typer.Option("--from", help="Not before: RFC 3339, or a date.")] = "",
-    end: Annotated[str, typer.Option("--to", help="Before: RFC 3339, or a date.")] = "",
+    start: Start = "",
+    end: End = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count.")] = False,
     state: State = None,
     config: ConfigFile = None,

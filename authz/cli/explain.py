@@ -20,7 +20,7 @@ from msgspec import Struct, field, to_builtins
 
 from authz import canonical
 from authz.cli import recorded
-from authz.cli.ledger import ConfigFile, Json, State, explained, settings_of
+from authz.cli.ledger import ConfigFile, End, Json, Ledger, Start, State, explained, settings_of
 from authz.errors import ConfigError, IntegrityViolation
 from authz.ledger import reader
 from authz.ledger.outbox import Outbox
@@ -51,10 +51,10 @@ class Counted(Struct):
 def explain(
     why: recorded.Why,
     decision_id: Annotated[str, typer.Argument(metavar="[DECISION_ID]")] = "",
-    start: recorded.Start = "",
-    end: recorded.End = "",
+    start: Start = "",
+    end: End = "",
     last: recorded.Last = "",
-    ledger: recorded.Ledger = None,
+    ledger: Ledger = None,
     entry: recorded.Entry = "",
     state: State = None,
     config: ConfigFile = None,

@@ -9,13 +9,12 @@ command returns, and becomes an entry of the control log; a later one by the sam
 from __future__ import annotations
 
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from authz import who
-from authz.cli.ledger import ConfigFile, State, explained, settings_of
+from authz.cli.ledger import ConfigFile, Ledger, State, explained, settings_of
 from authz.errors import ConfigError, IntegrityViolation
 from authz.ledger import labels, reader
 from authz.ledger.outbox import Outbox
@@ -38,9 +37,7 @@ def label(
     why: Annotated[str, typer.Option("--why", help="The reason; it goes into the entry.")],
     state: State = None,
     config: ConfigFile = None,
-    ledger: Annotated[
-        Path | None, typer.Option(help="A log's directory, or a tree of them; else the state's.")
-    ] = None,
+    ledger: Ledger = None,
 ) -> None:
     """Say that a decision was right to block (or would have been), or wrong. Who says it is recorded."""
     with explained():

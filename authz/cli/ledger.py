@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -43,6 +44,11 @@ Anchors = Annotated[
 ]
 State = Annotated[Path | None, typer.Option("--state", help="The state directory; else the settings' own.")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", "-c", help="Settings, a YAML file.")]
+Start = Annotated[str, typer.Option("--from", help="Not before: RFC 3339, or a date.")]
+End = Annotated[str, typer.Option("--to", help="Before: RFC 3339, or a date.")]
+Ledger = Annotated[
+    Path | None, typer.Option("--ledger", help="A log's directory, or a tree of them; else the state's.")
+]
 
 
 @contextmanager
@@ -165,3 +171,15 @@ def _print(found: reader.Found, members: dict[str, Any], attested: str) -> None:
 def settings_of(state: Path | None, config: Path | None) -> Settings:
     settings = load(config)
     return settings if state is None else settings.model_copy(update={"state": state})
+
+
+def moment(text: str, option: str) -> str:
+    """RFC 3339 in UTC with six decimals, as entries have it; what names no zone is UTC."""
+    if not text:
+        return ""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(f"{option}: {text}: not RFC 3339, nor a date") from None
+    found = found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    return found.strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from authz.cli.retention import moment
+from authz.cli.ledger import moment
 from authz.config import Settings
 from authz.errors import ConfigError
 from authz.followers.bundles import copies_of
@@ -27,12 +27,7 @@ from authz.replay.recorded import Wanted
 from authz.replay.version import NotJudged, Version
 
 Why = Annotated[str, typer.Option("--why", help="The reason for reading facts, for the access entry.")]
-Start = Annotated[str, typer.Option("--from", help="Not before: RFC 3339, or a date.")]
-End = Annotated[str, typer.Option("--to", help="Before: RFC 3339, or a date.")]
 Last = Annotated[str, typer.Option("--last", help="Of the time before now: 90s, 30m, 12h, 7d, 4w.")]
-Ledger = Annotated[
-    Path | None, typer.Option("--ledger", help="A log's directory, or a tree of them; else the state's.")
-]
 Entry = Annotated[str, typer.Option("--entry", help="Entry point; else that of the settings.")]
 
 _SPAN: Final = re.compile(r"([1-9][0-9]{0,5})([smhdw])")

@@ -21,7 +21,7 @@ import typer
 from msgspec import Struct, field
 
 from authz.cli import recorded
-from authz.cli.ledger import ConfigFile, Json, State, explained, settings_of
+from authz.cli.ledger import ConfigFile, End, Json, Ledger, Start, State, explained, settings_of
 from authz.config import Settings
 from authz.errors import ConfigError, IntegrityViolation
 from authz.ledger.outbox import Outbox
@@ -69,8 +69,8 @@ def replay_(
     decision_id: Annotated[str, typer.Argument(metavar="[DECISION_ID]")] = "",
     trace_id: Annotated[str, typer.Option("--trace", help="All decisions of this trace.")] = "",
     session_id: Annotated[str, typer.Option("--session", help="All decisions of this session.")] = "",
-    start: recorded.Start = "",
-    end: recorded.End = "",
+    start: Start = "",
+    end: End = "",
     last: recorded.Last = "",
     policy: Annotated[
         str, typer.Option(help="Put them to this version or source directory; else to their own.")
@@ -78,7 +78,7 @@ def replay_(
     explain: Annotated[
         Explain, typer.Option(help="Of single decisions: OPA's trace, from rules that fired to all of it.")
     ] = Explain.FIRED,
-    ledger: recorded.Ledger = None,
+    ledger: Ledger = None,
     entry: recorded.Entry = "",
     state: State = None,
     config: ConfigFile = None,

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated
 
 import typer
 
-from authz.cli.ledger import ConfigFile, State, explained, settings_of
+from authz.cli.ledger import ConfigFile, End, Start, State, explained, moment, settings_of
 from authz.config import Settings
 from authz.errors import ConfigError
 from authz.followers import places
@@ -88,8 +87,8 @@ def add(
     why: Why,
     log: Annotated[list[str] | None, typer.Option(help="Only this log; several times for more.")] = None,
     agent: Annotated[str, typer.Option(help="Only what this agent did, or was done through it.")] = "",
-    start: Annotated[str, typer.Option("--from", help="Not before: RFC 3339, or a date.")] = "",
-    end: Annotated[str, typer.Option("--to", help="Before: RFC 3339, or a date.")] = "",
+    start: Start = "",
+    end: End = "",
     state: State = None,
     config: ConfigFile = None,
 ) -> None:
@@ -126,18 +125,6 @@ def release(
 
 def holds_of(settings: Settings, outbox: Outbox) -> Holds:
     return Holds(settings.state / "holds", partial(outbox.put, "hold"))
-
-
-def moment(text: str, option: str) -> str:
-    """RFC 3339 in UTC with six decimals, as entries have it; what names no zone is UTC."""
-    if not text:
-        return ""
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        raise ConfigError(f"{option}: {text}: not RFC 3339, nor a date") from None
-    found = found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
-    return found.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from authz.cli import recorded
-from authz.cli.ledger import ConfigFile, Json, State, explained, settings_of
+from authz.cli.ledger import ConfigFile, End, Json, Ledger, Start, State, explained, settings_of
 from authz.ledger.outbox import Outbox
 from authz.ledger.report import plain
 from authz.replay import access
@@ -34,10 +34,10 @@ WIDTH = 120  # where it goes to no terminal
 def candidate(
     policy: Annotated[str, typer.Option(help="A source directory, or a published version.")],
     why: recorded.Why,
-    start: recorded.Start = "",
-    end: recorded.End = "",
+    start: Start = "",
+    end: End = "",
     last: recorded.Last = "",
-    ledger: recorded.Ledger = None,
+    ledger: Ledger = None,
     entry: recorded.Entry = "",
     state: State = None,
     config: ConfigFile = None,

@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 
 from authz.cli import recorded
-from authz.cli.ledger import ConfigFile, State
+from authz.cli.ledger import ConfigFile, End, Ledger, Start, State
 from authz.cli.policy import facts_shown as shown
 from authz.cli.policy.common import Entries, Source, explained, settings_of
 from authz.errors import ConfigError
@@ -34,10 +34,10 @@ def facts(
     why: Annotated[
         str, typer.Option("--why", help="The reason for reading recorded facts, for the access entry.")
     ] = "",
-    start: recorded.Start = "",
-    end: recorded.End = "",
+    start: Start = "",
+    end: End = "",
     last: recorded.Last = "",
-    ledger: recorded.Ledger = None,
+    ledger: Ledger = None,
     state: State = None,
     config: ConfigFile = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for programs.")] = False,
@@ -63,7 +63,7 @@ def _hits(
     found: Mapping[str, Explained],
     wanted: records.Wanted,
     why: str,
-    ledger: recorded.Ledger,
+    ledger: Ledger,
     state: State,
     config: ConfigFile,
 ) -> dict[str, Hits]:

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from authz.cli import recorded
-from authz.cli.ledger import ConfigFile, State, explained, settings_of
+from authz.cli.ledger import ConfigFile, Ledger, State, explained, settings_of
 from authz.errors import ConfigError, IntegrityViolation
 from authz.ledger.outbox import Outbox
 from authz.ledger.report import plain
@@ -31,7 +31,7 @@ def fixture(
     out: Annotated[
         Path, typer.Option("--out", help="The directory for both files, below the policy's source.")
     ] = Path("rego/recorded"),
-    ledger: recorded.Ledger = None,
+    ledger: Ledger = None,
     entry: recorded.Entry = "",
     state: State = None,
     config: ConfigFile = None,

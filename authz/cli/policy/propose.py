@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from authz.cli import recorded
-from authz.cli.ledger import ConfigFile, State, explained, settings_of
+from authz.cli.ledger import ConfigFile, End, Ledger, Start, State, explained, settings_of
 from authz.cli.policy.common import Source
 from authz.ledger.refused import refused
 from authz.ledger.report import plain
@@ -24,12 +24,12 @@ from authz.policy.proposal import propose as proposed
 
 def propose(
     source: Source = Path("rego"),
-    start: recorded.Start = "",
-    end: recorded.End = "",
+    start: Start = "",
+    end: End = "",
     last: recorded.Last = "",
     agent: Annotated[str, typer.Option(help="Only what this agent wanted.")] = "",
     at_least: Annotated[int, typer.Option(min=1, help="Only what came so often.")] = 1,
-    ledger: recorded.Ledger = None,
+    ledger: Ledger = None,
     state: State = None,
     config: ConfigFile = None,
 ) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -20,9 +19,19 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from authz.cli.ledger import ConfigFile, Json, State, explained, settings_of, to_a_reader
+from authz.cli.ledger import (
+    ConfigFile,
+    End,
+    Json,
+    Ledger,
+    Start,
+    State,
+    explained,
+    moment,
+    settings_of,
+    to_a_reader,
+)
 from authz.cli.policy.common import active_bundle
-from authz.cli.retention import moment
 from authz.config import Settings
 from authz.controls.shadow import NOTHING, Shadow
 from authz.errors import AegisError
@@ -37,16 +46,14 @@ MOST: Final = 20  # rows of a table for people
 
 
 def report(
-    start: Annotated[str, typer.Option("--from", help="Not before: RFC 3339, or a date.")] = "",
-    end: Annotated[str, typer.Option("--to", help="Before: RFC 3339, or a date.")] = "",
+    start: Start = "",
+    end: End = "",
     rule: Annotated[str, typer.Option(help="Only what this rule would have blocked.")] = "",
     agent: Annotated[str, typer.Option(help="Only requests of this agent.")] = "",
     destination: Annotated[str, typer.Option(help="Only requests to it: https://api.example:8443.")] = "",
     state: State = None,
     config: ConfigFile = None,
-    ledger: Annotated[
-        Path | None, typer.Option(help="A log's directory, or a tree of them; else the state's.")
-    ] = None,
+    ledger: Ledger = None,
     as_json: Json = False,
 ) -> None:
     """Show what policy in shadow would have blocked, by rule, agent and destination; how often wrongly."""

@@ -45,7 +45,6 @@ class Head(Struct, frozen=True):
     method: str = ""
     path: str = ""
     content_type: str = ""
-    encoding: str = ""
     traceparent: str = ""
     timeout_s: float | None = None
     length: int | None = None
@@ -123,7 +122,6 @@ def _head(headers: Iterable[Any]) -> Head:
         method=pseudo[b":method"].decode("latin-1"),
         path=pseudo[b":path"].decode("latin-1"),
         content_type=text(b"content-type"),
-        encoding=text(b"grpc-encoding"),
         traceparent=text(b"traceparent"),
         timeout_s=_timeout(text(b"grpc-timeout")),
         length=int(length) if length else None,

@@ -31,7 +31,6 @@ def test_what_grpc_needs_is_read() -> None:
         method="POST",
         path="/s/Method",
         content_type="application/grpc",
-        encoding="gzip",
         traceparent="00-ab",
         timeout_s=0.5,
         length=7,
