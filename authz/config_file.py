@@ -21,6 +21,8 @@ from authz.config import Settings
 from authz.errors import ConfigError
 
 ENVIRONMENT_PREFIX: Final = "AEGIS_"
+# PyYAML lets Python's own errors through: of a date that there is not, of bytes, of what contains itself.
+_NOT_YAML: Final = (yaml.YAMLError, ValueError, RecursionError)
 # AEGIS_SERVICE_HOST, AEGIS_SERVICE_PORT_GRPC, AEGIS_PORT_9000_TCP_ADDR; and AEGIS_PORT with a URL.
 _SERVICE_LINK: Final = re.compile(
     r"AEGIS(?:_[A-Z0-9]+)*_(?:SERVICE_(?:HOST|PORT(?:_[A-Z0-9]+)*)"
@@ -46,13 +48,15 @@ def load(file: Path | None, environment: Mapping[str, str] | None = None) -> Set
 
 
 def _read(file: Path) -> tuple[dict[str, Any], dict[tuple[str, ...], int]]:
+    lines: dict[tuple[str, ...], int] = {}
     try:
         text = file.read_text(encoding="utf-8")
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         tree = yaml.safe_load(text)
+        _number(node, (), lines, file)
     except OSError as error:
         raise ConfigError(f"{file}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except _NOT_YAML as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
         raise ConfigError(f"{file}{line}: not YAML: {getattr(error, 'problem', error)}") from None
@@ -60,8 +64,6 @@ def _read(file: Path) -> tuple[dict[str, Any], dict[tuple[str, ...], int]]:
         return {}, {}
     if not isinstance(tree, dict):
         raise ConfigError(f"{file}:1: the settings are a mapping of sections")
-    lines: dict[tuple[str, ...], int] = {}
-    _number(node, (), lines, file)
     return tree, lines
 
 
@@ -94,7 +96,7 @@ def _overlay(tree: dict[str, Any], environment: Mapping[str, str]) -> dict[tuple
             section = section[part]
         try:
             section[path[-1]] = yaml.safe_load(environment[name])
-        except yaml.YAMLError as error:
+        except _NOT_YAML as error:
             problem = getattr(error, "problem", None) or "a character that it may not have"
             raise ConfigError(f"{name}: not YAML: {problem}") from None
         origins[path] = name

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import pytest
 from structlog.testing import capture_logs
 
 from authz.config_file import load
@@ -61,6 +62,29 @@ def test_what_cannot_be_used_changes_nothing_and_is_named(tmp_path: Path) -> Non
     assert settled(following)
     assert following.read() is not None
     assert following.problem == ""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "shadow: {alarm_after_h: 2026-13-01}\n",
+        "x: !!int y\n",
+        "a: 0x_\n",
+        "a: &x {b: *x}\n",
+        "a: " + "[" * 5000,
+        "\x00",
+        "- a\n",
+    ],
+    ids=["no such day", "no number", "no digits", "contains itself", "deep", "NUL", "a list"],
+)
+def test_a_file_that_python_s_yaml_chokes_on_changes_nothing(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "aegis.yaml"
+    write(file, "shadow: {all: true}\n", 1)
+    following = followed(file)
+    write(file, text, 2)
+    assert settled(following)
+    assert following.read() is None
+    assert following.problem.startswith(str(file))
 
 
 def test_what_needs_a_restart_is_said(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from enum import IntEnum
+from functools import partial
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -165,7 +166,8 @@ class Calls:
 
     def _start(self, stream: Stream, story: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(story)
-        stream.cancel = task.cancel
+        # Not before its first step, which notes who asked: a caller may leave in the bytes that it came with.
+        stream.cancel = partial(self._loop.call_soon, task.cancel)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

@@ -40,7 +40,7 @@ class HttpTransport:
         self._made: tuple[int, int] | None = None  # our socket there, which another one may have replaced
         self._servers: list[asyncio.Server] = []
         self._guarded: list[_Guarded] = []
-        check = self._check_pinned if endpoint.tls else self._check
+        check = self._check_pinned if endpoint.tls else endpoint.service.handle
         self._calls = Calls(
             {CHECK: check, "/grpc.health.v1.Health/Check": self._health.check},
             {"/grpc.health.v1.Health/Watch": self._health.watch},
@@ -75,9 +75,6 @@ class HttpTransport:
             await guarded.close()
         self._health.end()
         await self._calls.finish(grace_s)
-
-    async def _check(self, message: bytes, call: HttpCall) -> bytes:
-        return await self._endpoint.service.handle(message, call)
 
     async def _check_pinned(self, message: bytes, call: HttpCall) -> bytes:
         tls = self._endpoint.tls

@@ -200,6 +200,13 @@ async def test_who_leaves_cancels_the_call(peer: Peer, service: Service) -> None
     assert service.cancelled == 2
 
 
+async def test_who_leaves_in_the_bytes_that_it_came_with_was_heard(peer: Peer, service: Service) -> None:
+    service.held.clear()
+    peer.send(peer.head(1) + data(1, framed(b"x"), last=True) + frames.reset(1, Code.CANCEL))
+    await turn()
+    assert (len(service.asked), service.cancelled) == (1, 1)
+
+
 async def test_at_the_end_what_is_under_way_is_answered_and_no_connection_stays(
     service: Service,
 ) -> None:
