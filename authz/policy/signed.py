@@ -89,7 +89,7 @@ def _signed(signatures: bytes, public_key: str, key_id: str, algorithm: str) -> 
             raise BundleRejected("bad_signature", "the signature has another scope")
         hashes = {file["name"]: file["hash"].lower() for file in payload["files"]}
         algorithms = {file["algorithm"] for file in payload["files"]}
-    except (PyJWTError, ValueError, TypeError, KeyError, AttributeError):
+    except (PyJWTError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise BundleRejected("bad_signature", "no signature of the key that is trusted") from None
     if algorithms - {"SHA-256"}:
         raise BundleRejected("bad_signature", "a hash that is not SHA-256")
@@ -100,9 +100,9 @@ def _hash(name: str, data: bytes) -> str:
     if name.rpartition("/")[2] in _STRUCTURED:
         try:
             tree = json.loads(data, parse_float=_Number, parse_int=_Number)
-        except ValueError:
-            raise BundleRejected("unreadable", f"{name}: not JSON") from None
-        data = _written(tree).encode("utf-8", "surrogatepass")
+            data = _written(tree).encode("utf-8", "surrogatepass")
+        except (ValueError, RecursionError):
+            raise BundleRejected("unreadable", f"{name}: not JSON, or nested too deeply") from None
     return hashlib.sha256(data).hexdigest()
 
 

@@ -128,6 +128,10 @@ class BundleSource:
         except PolicyRejected as error:
             self._failed(error.code if isinstance(error, BundleRejected) else "not_activated", str(error))
             return False
+        except Exception as error:  # a fault of ours: the next version may be well, so that following goes on
+            log.exception("policy_bundle_fault")
+            self._failed("not_activated", f"a fault of ours: {type(error).__name__}")
+            return False
         self.failure, self._active = None, True
         return True
 

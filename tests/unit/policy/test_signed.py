@@ -62,6 +62,25 @@ def test_another_algorithm_is_not_chosen_by_who_signs(tmp_path: Path) -> None:
         verified(version_of(tmp_path, DENY).file.read_bytes(), "secret", KEY_ID, "HS256")
 
 
+NESTED = b"[" * 100_000
+
+
+def test_signatures_that_nest_without_end_are_none(tmp_path: Path) -> None:
+    version = version_of(tmp_path, DENY)
+    repack(version.file, lambda name, data: NESTED if name.endswith(".signatures.json") else data)
+    with pytest.raises(BundleRejected) as caught:
+        taken(version.file)
+    assert caught.value.code == "bad_signature"
+
+
+@pytest.mark.parametrize("nested", [NESTED, b"[" * 900 + b"]" * 900])
+def test_data_that_nest_without_end_are_refused(tmp_path: Path, nested: bytes) -> None:
+    version = version_of(tmp_path, DENY, **{"data.json": '{"a": 1}'})
+    repack(version.file, lambda name, data: nested if name.endswith("data.json") else data)
+    with pytest.raises(BundleRejected):
+        taken(version.file)
+
+
 @pytest.mark.parametrize("kept", [0, 10, 100, -20])
 def test_what_is_cut_short_is_not(tmp_path: Path, kept: int) -> None:
     file = version_of(tmp_path, DENY).file

@@ -1,0 +1,121 @@
+"""Following the bundles' server: whatever it answers, the version before stays, and it is said why."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from authz.policy.making import ALGORITHM, KEY_ID
+from authz.policy.signing import public_key
+from authz.policy.wasm.source import BundleSource, Files, Told
+from tests.attack.test_policy_bundle_tampering import repack
+from tests.policy.opa import DENY, signing_key, version_of
+
+AWAY = "http://127.0.0.1:9/aegis.tar.gz"
+
+
+class Server:
+    """Serves `bundle`, by its ETag; nobody where there is none. `url` of it."""
+
+    def __init__(self, port: int) -> None:
+        self.url = f"http://127.0.0.1:{port}/aegis.tar.gz"
+        self.bundle, self.status = b"", 200
+
+    def answer(self, known: str) -> tuple[int, str, bytes]:
+        etag = f'"{hash(self.bundle)}"'
+        if self.status != 200:
+            return self.status, "", b""
+        return (304, etag, b"") if known == etag else (200, etag, self.bundle)
+
+
+@contextmanager
+def served(bundle: bytes) -> Iterator[Server]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            status, etag, body = server.answer(self.headers.get("If-None-Match", ""))
+            self.send_response(status)
+            self.send_header("ETag", etag)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None: ...
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as listening:
+        server = Server(listening.server_port)
+        server.bundle = bundle
+        thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield server
+        finally:
+            listening.shutdown()
+            thread.join()
+
+
+class Taker:
+    """Takes every bundle but those for which there is a `fault`; counts them."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+        self.fault: Exception | None = None
+
+    def __call__(self, files: Files) -> None:
+        if self.fault:
+            raise self.fault
+        self.taken += 1
+
+
+def source(url: str, directory: Path, take: Callable[[Files], None]) -> BundleSource:
+    told = Told(url, KEY_ID, ALGORITHM, public_key(signing_key()), wait_s=1)
+    return BundleSource(told, directory / "kept.tar.gz", take)
+
+
+def code(following: BundleSource) -> str:
+    return following.failure[0] if following.failure else ""
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> bytes:
+    return version_of(tmp_path, DENY).file.read_bytes()
+
+
+@pytest.fixture
+def bad(tmp_path: Path) -> bytes:
+    """Its signatures nest without end."""
+    file = version_of(tmp_path, DENY, "v2").file
+    repack(file, lambda name, data: b"[" * 100_000 if name.endswith(".signatures.json") else data)
+    return file.read_bytes()
+
+
+def test_a_bundle_that_nothing_can_be_made_of_leaves_the_old_one_and_the_next_is_taken(
+    tmp_path: Path, good: bytes, bad: bytes
+) -> None:
+    take = Taker()
+    with served(good) as server:
+        following = source(server.url, tmp_path, take)
+        following.first()
+        server.bundle = bad
+        following.first()
+        assert (code(following), take.taken) == ("bad_signature", 1)
+        server.bundle = good
+        following.first()
+    assert (code(following), take.taken) == ("", 2)
+
+
+def test_a_fault_of_ours_leaves_the_old_one_and_is_loud(tmp_path: Path, good: bytes, bad: bytes) -> None:
+    take = Taker()
+    with served(bad) as server, capture_logs() as logs:
+        following = source(server.url, tmp_path, take)
+        following.first()
+        take.fault = RuntimeError("ours")
+        server.bundle = good
+        following.first()
+    assert following.failure == ("not_activated", "a fault of ours: RuntimeError")
+    assert [log["log_level"] for log in logs if log["event"] == "policy_bundle_fault"] == ["error"]
