@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, model_validator
 
+from authz import shadow_names
 from authz.config_section import Section
+from authz.shadow_names import MOST
 from authz.values import ShadowScope
 
-Names = tuple[Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]+$")], ...]
+Names = tuple[Annotated[str, AfterValidator(shadow_names.name)], ...]
 
 
 class ShadowSettings(Section):
@@ -20,12 +22,12 @@ class ShadowSettings(Section):
     all: bool = Field(default=False, description="Every denial of policy: nothing of it is enforced.")
     agents: Names = Field(
         default=(),
-        max_length=32,
+        max_length=MOST,
         description="Denials of these agents; of a chain only where all of it is named.",
     )
-    rules: Names = Field(default=(), max_length=32, description="Denials by these rules.")
+    rules: Names = Field(default=(), max_length=MOST, description="Denials by these rules.")
     versions: Names = Field(
-        default=(), max_length=32, description="Every denial of these policy versions, by their names."
+        default=(), max_length=MOST, description="Every denial of these policy versions, by their names."
     )
     alarm_after_h: float = Field(
         default=168.0,
@@ -33,6 +35,11 @@ class ShadowSettings(Section):
         le=8760,
         description="Hours after which everything being in shadow raises an alert (AegisShadowTooLong).",
     )
+
+    @model_validator(mode="after")
+    def _fits_an_entry(self) -> Self:
+        shadow_names.fitting(self.scope)
+        return self
 
     @property
     def scope(self) -> ShadowScope:

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from authz import shadow_names
 from authz.errors import PolicyRejected
+from authz.shadow_names import MOST
 from authz.values import ShadowScope
 
-MOST: Final = 32  # agents, and rules; with those of the settings they fit a list of the control log
-MAX_NAME: Final = 255  # characters
 _MEMBERS: Final = ("all", "agents", "rules")
 
 
@@ -34,16 +34,19 @@ def shadow_of(data: Any) -> ShadowScope:
     for name in agents if isinstance(known, dict) else ():
         if name not in known:
             raise PolicyRejected(f"shadow/agents: {name} is no agent of the data")
-    return ShadowScope(said.get("all", False), agents, rules)
+    try:
+        return shadow_names.fitting(ShadowScope(said.get("all", False), agents, rules))
+    except ValueError as error:
+        raise PolicyRejected(f"shadow: {error}") from None
 
 
 def _names(said: dict[str, Any], member: str) -> tuple[str, ...]:
     names = said.get(member, [])
     if not isinstance(names, list) or len(names) > MOST:
         raise PolicyRejected(f"shadow/{member}: not a list of at most {MOST} names")
-    for name in names:
-        if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME or not name.isprintable():
-            raise PolicyRejected(
-                f"shadow/{member}: one is not a printable name of 1 to {MAX_NAME} characters"
-            )
-    return tuple(sorted(set(names)))
+    try:
+        return tuple(sorted({shadow_names.name(name) for name in names}))
+    except (ValueError, TypeError):
+        raise PolicyRejected(
+            f"shadow/{member}: one is not a printable name of 1 to {shadow_names.MAX_NAME} characters"
+        ) from None

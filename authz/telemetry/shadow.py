@@ -49,6 +49,7 @@ class ShadowNotes:
         self._put: ShadowScope | None = None  # what the outbox was last told
         self._since = 0.0  # seconds since 1970: what is in shadow has been since then
         self._retry_at = 0.0
+        self._fault = ""  # why it could not be put, as the log says already
 
     async def refresh(self) -> None:
         """Say it, if there is something new to say."""
@@ -59,12 +60,17 @@ class ShadowNotes:
             return
         try:
             since = await asyncio.to_thread(self._tell, scope)
-        except EvidenceUnavailable as error:
-            self._retry_at = self._monotonic() + RETRY_S
-            log.error("shadow_not_in_control_log", why=str(error))  # noqa: TRY400 - where is in the text
+        except (EvidenceUnavailable, ValueError) as error:  # decisions go on: each says itself what turned it
+            self._unsaid(str(error))
         else:
-            self._put = scope
+            self._put, self._fault = scope, ""
             self._since = datetime.fromisoformat(since).timestamp() if since else self._since
+
+    def _unsaid(self, why: str) -> None:
+        self._retry_at = self._monotonic() + RETRY_S
+        if why != self._fault:
+            log.error("shadow_not_in_control_log", why=why)
+        self._fault = why
 
     def _say(self, scope: ShadowScope) -> None:
         self._logged, self._since = scope, self._wall()

@@ -6,7 +6,8 @@ import pytest
 
 from authz.errors import PolicyRejected
 from authz.policy.manifest import Analysis, read_manifest
-from authz.policy.shadow import MOST, shadow_of
+from authz.policy.shadow import shadow_of
+from authz.shadow_names import MOST
 from authz.values import ShadowScope
 
 AGENTS = {"billing-agent": {}, "clinical-agent": {}}
@@ -39,6 +40,8 @@ def test_what_can_be_said(said: Any, scope: ShadowScope) -> None:
         ({"rules": [1]}, "shadow/rules"),
         ({"rules": ["a\nb"]}, "shadow/rules"),
         ({"rules": ["a" * 256]}, "shadow/rules"),
+        ({"rules": ["egress\u00a0rule"]}, "shadow/rules"),
+        ({"rules": [f"{number:0255}" for number in range(MOST)]}, "shadow: agents and rules take .* bytes"),
         ({"rules": [f"r{number}" for number in range(MOST + 1)]}, "shadow/rules"),
         ({"agents": ["biling-agent"]}, "biling-agent is no agent of the data"),
     ],

@@ -3,10 +3,14 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 from structlog.testing import capture_logs
 
+from authz.config_shadow import ShadowSettings
 from authz.controls.shadow import Shadow
 from authz.ledger.outbox import Outbox
+from authz.policy.shadow import shadow_of
+from authz.shadow_names import MOST
 from authz.telemetry.shadow import RETRY_S, ShadowNotes
 from authz.values import ShadowScope
 
@@ -88,6 +92,40 @@ async def test_what_cannot_be_put_is_tried_again_and_shown_meanwhile(tmp_path: P
     await said.refresh()
     assert len(events(tmp_path)) == 1
     assert gauges(said)["aegis_shadow_unsaid"] == 0
+
+
+@pytest.mark.parametrize(
+    "scope",
+    [
+        ShadowScope(rules=("egress\u00a0rule",)),
+        ShadowScope(agents=tuple(f"{number:0255}" for number in range(64))),
+    ],
+)
+async def test_what_no_entry_can_hold_is_logged_once_and_ends_no_worker(
+    tmp_path: Path, scope: ShadowScope
+) -> None:
+    clock = Clock()
+    said = notes(tmp_path, Shadow(scope), clock=clock)
+    with capture_logs() as logs:
+        for _ in range(3):
+            await said.refresh()
+            clock.now += RETRY_S
+    assert [line["event"] for line in logs] == ["shadow_on", "shadow_not_in_control_log"]
+    assert gauges(said)["aegis_shadow_unsaid"] == 1
+
+
+async def test_all_that_settings_and_a_version_may_name_fits_an_event(tmp_path: Path) -> None:
+    def half(word: str) -> ShadowScope:
+        names = tuple(f"{word}{number:02}".ljust(117, "n") for number in range(MOST))
+        return ShadowSettings(agents=names, rules=names[::2]).scope
+
+    shadow = Shadow(half("s"))
+    version = half("v")
+    assert shadow_of({"shadow": {"agents": list(version.agents), "rules": list(version.rules)}}) == version
+    shadow.activated("v" * 64, "digest", version)
+    said = notes(tmp_path, shadow, worker="w" * 127)
+    await said.refresh()
+    assert len(events(tmp_path)) == 1
 
 
 def gauges(said: ShadowNotes) -> dict[str, float]:
