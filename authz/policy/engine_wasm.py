@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from authz.config import Settings
 from authz.errors import Denied
+from authz.policy.activation import Failure
 from authz.policy.engine import BUNDLES, STATUS, Answer
 from authz.policy.manifest import entry_name, read_manifest
 from authz.policy.signed import BundleRejected
@@ -72,7 +73,7 @@ class WasmEngine:
         if path == BUNDLES:
             return {"result": {_BUNDLE: {"manifest": version.manifest}} if version else {}}
         if path == STATUS:
-            return {"result": {"bundles": {_BUNDLE: _said(*failure) if failure else {}}}}
+            return {"result": {"bundles": {_BUNDLE: _said(failure) if failure else {}}}}
         raise Denied(Reason.ENGINE_UNAVAILABLE, f"the embedded engine has nothing at {path}")
 
     async def close(self) -> None:
@@ -91,5 +92,5 @@ class WasmEngine:
         self._version = _Version(program, manifest, {_BUNDLE: known.revision})  # at once, for every reader
 
 
-def _said(code: str, detail: str) -> dict[str, Any]:
-    return {"code": "bundle_error", "errors": [{"code": code, "message": detail}]}
+def _said(failure: Failure) -> dict[str, Any]:
+    return {"code": "bundle_error", "errors": [{"code": failure.code, "message": failure.detail}]}

@@ -20,6 +20,7 @@ from msgspec import Struct
 
 from authz import http_client
 from authz.errors import ConfigError, PolicyRejected
+from authz.policy.activation import NOT_DOWNLOADED, Failure
 from authz.policy.signed import MAX_BUNDLE, BundleRejected, verified
 
 log = structlog.get_logger(__name__)
@@ -27,7 +28,6 @@ log = structlog.get_logger(__name__)
 PAUSE_S: Final = 1.0
 _FIRST_TIMEOUT_S: Final = 2.0
 _SLACK_S: Final = 10.0  # of an answer to a long poll
-NOT_DOWNLOADED: Final = "not_downloaded"
 
 Files = dict[str, bytes]
 
@@ -66,22 +66,24 @@ def read_told(file: Path) -> Told:
 class BundleSource:
     """One thread that asks for the next bundle, and has the last good one in `kept`.
 
-    `take` gets a bundle's files and raises PolicyRejected for those it cannot use. `failure` is (code,
-    detail) of the last thing that went wrong, None since the last thing that did not.
+    `take` gets a bundle's files and raises PolicyRejected for those it cannot use. `failure` is why what the
+    server has is not in force: that it is away, or what was wrong with its bundle; None while it is.
     """
 
     def __init__(self, told: Told, kept: Path, take: Callable[[Files], None]) -> None:
-        self.failure: tuple[str, str] | None = None
+        self.failure: Failure | None = None
         self._told, self._kept, self._take = told, kept, take
         self._url = urlsplit(told.url)
         self._etag = ""
+        self._refusal: Failure | None = None  # of the bundle that has the ETag
         self._active = False
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="policy bundles", daemon=True)
 
     def first(self) -> None:
-        """Look once without waiting; without an answer take what was kept. To be called before `start`."""
-        if not self._look(0, _FIRST_TIMEOUT_S) and not self._active:
+        """Look once without waiting; without a version from it take what was kept. Called before `start`."""
+        self._look(0, _FIRST_TIMEOUT_S)
+        if not self._active:
             self._from_disk()
 
     def start(self) -> None:
@@ -107,38 +109,40 @@ class BundleSource:
                 self._url, most=MAX_BUNDLE, timeout_s=timeout_s, tls=tls, headers=headers
             )
         except http_client.Unanswered as error:
-            self._failed(NOT_DOWNLOADED, str(error))
+            self._say(Failure(NOT_DOWNLOADED, str(error)))
             return False
         if answer.status == 304:
+            self._say(self._refusal)
             return True
         if answer.status != 200:
-            self._failed(NOT_DOWNLOADED, f"{self._told.url}: HTTP {answer.status}")
+            self._say(Failure(NOT_DOWNLOADED, f"{self._told.url}: HTTP {answer.status}"))
             return False
-        self._etag = answer.headers.get("ETag", "")
-        if self._taken(answer.body):
+        self._etag, self._refusal = answer.headers.get("ETag", ""), self._refused(answer.body)
+        if self._refusal is None:
             self._keep(answer.body)
+        self._say(self._refusal)
         return bool(self._etag)
 
-    def _taken(self, bundle: bytes) -> bool:
+    def _refused(self, bundle: bytes) -> Failure | None:
+        """Take it; why that was not possible, None if it is in force."""
         told = self._told
         try:
             files = verified(bundle, told.public_key, told.key_id, told.algorithm)
             if not self._stopping.is_set():
                 self._take(files)
         except PolicyRejected as error:
-            self._failed(error.code if isinstance(error, BundleRejected) else "not_activated", str(error))
-            return False
+            code = error.code if isinstance(error, BundleRejected) else "not_activated"
+            return Failure(code, str(error))
         except Exception as error:  # a fault of ours: the next version may be well, so that following goes on
             log.exception("policy_bundle_fault")
-            self._failed("not_activated", f"a fault of ours: {type(error).__name__}")
-            return False
-        self.failure, self._active = None, True
-        return True
+            return Failure("not_activated", f"a fault of ours: {type(error).__name__}")
+        self._active = True
+        return None
 
-    def _failed(self, code: str, detail: str) -> None:
-        if self.failure is None or self.failure[0] != code:
-            log.warning("policy_bundle_not_taken", code=code, detail=detail)
-        self.failure = (code, detail)
+    def _say(self, failure: Failure | None) -> None:
+        if failure and (self.failure is None or self.failure.code != failure.code):
+            log.warning("policy_bundle_not_taken", code=failure.code, detail=failure.detail)
+        self.failure = failure
 
     def _from_disk(self) -> None:
         try:
@@ -148,9 +152,12 @@ class BundleSource:
         except OSError as error:
             log.warning("policy_kept_unreadable", file=str(self._kept), error=error.strerror)
             return
-        away = self.failure
-        if self._taken(bundle):
-            self.failure = away
+        refusal = self._refused(bundle)
+        if refusal:
+            log.warning(
+                "policy_kept_not_taken", file=str(self._kept), code=refusal.code, detail=refusal.detail
+            )
+        else:
             log.warning("policy_from_disk", file=str(self._kept))
 
     def _keep(self, bundle: bytes) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from authz.policy.activation import Failure
 from authz.policy.making import ALGORITHM, KEY_ID
 from authz.policy.signing import public_key
 from authz.policy.wasm.source import BundleSource, Files, Told
@@ -78,7 +79,7 @@ def source(url: str, directory: Path, take: Callable[[Files], None]) -> BundleSo
 
 
 def code(following: BundleSource) -> str:
-    return following.failure[0] if following.failure else ""
+    return following.failure.code if following.failure else ""
 
 
 @pytest.fixture
@@ -117,5 +118,52 @@ def test_a_fault_of_ours_leaves_the_old_one_and_is_loud(tmp_path: Path, good: by
         take.fault = RuntimeError("ours")
         server.bundle = good
         following.first()
-    assert following.failure == ("not_activated", "a fault of ours: RuntimeError")
+    assert following.failure == Failure("not_activated", "a fault of ours: RuntimeError")
     assert [log["log_level"] for log in logs if log["event"] == "policy_bundle_fault"] == ["error"]
+
+
+def test_a_server_that_comes_back_with_what_is_in_force_ends_the_failure(tmp_path: Path, good: bytes) -> None:
+    take = Taker()
+    with served(good) as server:
+        following = source(server.url, tmp_path, take)
+        seen = []
+        for status in (200, 503, 200):
+            server.status = status
+            following.first()
+            seen.append(code(following))
+    assert (seen, take.taken) == (["", "not_downloaded", ""], 1)
+
+
+def test_a_refusal_is_said_again_when_the_server_comes_back_with_the_same(
+    tmp_path: Path, good: bytes, bad: bytes
+) -> None:
+    with served(bad) as server:
+        following = source(server.url, tmp_path, Taker())
+        seen = []
+        for status, bundle in ((200, good), (200, bad), (503, bad), (200, bad), (200, good)):
+            server.status, server.bundle = status, bundle
+            following.first()
+            seen.append(code(following))
+    assert seen == ["", "bad_signature", "not_downloaded", "bad_signature", ""]
+
+
+def test_a_start_while_a_bad_bundle_is_offered_takes_what_was_kept(
+    tmp_path: Path, good: bytes, bad: bytes
+) -> None:
+    take = Taker()
+    (tmp_path / "kept.tar.gz").write_bytes(good)
+    with served(bad) as server:
+        following = source(server.url, tmp_path, take)
+        following.first()
+    assert (code(following), take.taken) == ("bad_signature", 1)
+    assert (tmp_path / "kept.tar.gz").read_bytes() == good
+
+
+def test_a_start_with_a_bad_bundle_kept_says_of_the_server_what_it_would(tmp_path: Path, bad: bytes) -> None:
+    (tmp_path / "kept.tar.gz").write_bytes(bad)
+    take = Taker()
+    following = source(AWAY, tmp_path, take)
+    with capture_logs() as logs:
+        following.first()
+    assert (code(following), take.taken) == ("not_downloaded", 0)
+    assert ("policy_kept_not_taken", "bad_signature") in [(log["event"], log["code"]) for log in logs]
