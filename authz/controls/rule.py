@@ -38,7 +38,7 @@ _CARRIED_OUT: Final[dict[str, tuple[str, ...]]] = {
 RETENTION: Final = "retention_days"
 MAX_RETENTION_DAYS: Final = 36_500
 _NOTHING_IN_SHADOW: Final = Shadow()
-_NOT_UTF8: Final = "policy result: text of the request that is no UTF-8"
+NOT_UTF8: Final = "policy result: text of the request that is no UTF-8"
 _HARD: Final = frozenset(map(str, Reason))
 # Nothing cleans yet; and that a denial is not enforced is not for a policy's answer to say.
 _UNAVAILABLE: Final = (Decision.SANITIZE, Decision.WOULD_BLOCK)
@@ -63,9 +63,7 @@ def rule(
         return _without_allow(verdict)
     reason = _obstacle(request, verdict)
     if reason is not None:
-        if verdict.answer is not None:
-            verdict = replace(verdict, rationale=(_NOT_UTF8,))
-        return Ruling(Decision.DENY, reason, reason.http_status, verdict, synced=False)
+        return Ruling(Decision.DENY, reason, reason.http_status, fallen(verdict), synced=False)
     return Ruling(Decision.ALLOW, verdict.reason_code, 200, verdict, _synced(verdict))
 
 
@@ -94,13 +92,14 @@ def _obstacle(request: Request | Malformed, verdict: Verdict) -> Reason | None:
     """Why this allow cannot stand, or None."""
     if isinstance(request, Malformed):  # unreachable through the pipeline; an allow of one must not exist
         return request.reason
+    lossy = request.plugin is not None and request.plugin.lossy
+    return obstacle(request.action.kind, verdict, lossy=lossy)
+
+
+def obstacle(kind: str, verdict: Verdict, *, lossy: bool) -> Reason | None:
+    """Why this allow of an action of this kind cannot stand, or None. `lossy`: as of a PluginInput."""
     if verdict.answer is not None:
-        return _unlike_plugin(request, verdict.answer)
-    return obstacle(request.action.kind, verdict)
-
-
-def obstacle(kind: str, verdict: Verdict) -> Reason | None:
-    """Why this allow of an action of this kind cannot stand, or None."""
+        return _unlike_plugin(verdict.answer, lossy=lossy)
     obligations = verdict.obligations
     if kind == "tunnel" and obligations.get("tunnel") != "opaque":
         return Reason.TUNNEL_NOT_PERMITTED
@@ -110,11 +109,15 @@ def obstacle(kind: str, verdict: Verdict) -> Reason | None:
     return None
 
 
-def _unlike_plugin(request: Request, answer: PluginAnswer) -> Reason | None:
+def fallen(verdict: Verdict) -> Verdict:
+    """An allow that cannot stand, as it is recorded."""
+    return verdict if verdict.answer is None else replace(verdict, rationale=(NOT_UTF8,))
+
+
+def _unlike_plugin(answer: PluginAnswer, *, lossy: bool) -> Reason | None:
     """An allow of opa-envoy-plugin's kind has no obligations, and is one for tunnels, too. Bytes of the
     request that are no UTF-8 cannot stand in an answer: the plugin then gives none.
     """
-    lossy = request.plugin is not None and request.plugin.lossy
     return Reason.POLICY_ERROR if lossy and answer.replaced else None
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from authz import canonical
-from authz.controls.rule import obstacle
+from authz.controls.rule import NOT_UTF8, fallen, obstacle
 from authz.record import short
 from authz.replay.judges import Judged
 from authz.values import SHADOW, Decision, Reason, Verdict
@@ -50,18 +50,26 @@ def recorded_outcome(members: Mapping[str, Any]) -> Outcome:
     return Outcome(str(decision), str(members.get("reason_code")), rule)
 
 
-def outcome(judged: Judged, kind: str) -> Outcome:
-    """What would be done about an action of this kind: a Judged after the controls that keep no state."""
+def outcome(judged: Judged, members: Mapping[str, Any]) -> Outcome:
+    """What would be done about the decision's action: a Judged after the controls that keep no state."""
     verdict = judged.verdict
     if verdict is None:
         reason = judged.fault.reason if judged.fault else Reason.POLICY_ERROR
         return Outcome(Decision.DENY, str(reason), "authorizer")
     rule = short(verdict.rule)
-    if verdict.decision is Decision.ALLOW and (why := obstacle(kind, verdict)):
+    if why := _obstacle(verdict, members):
         return Outcome(Decision.DENY, str(why), rule)
     if verdict.decision in (Decision.SANITIZE, Decision.WOULD_BLOCK):
         return Outcome(Decision.DENY, str(Reason.CONTROL_UNAVAILABLE), rule)
     return Outcome(str(verdict.decision), str(verdict.reason_code), rule)
+
+
+def _obstacle(verdict: Verdict, members: Mapping[str, Any]) -> Reason | None:
+    """Why an allow cannot stand. That bytes of the request were no UTF-8 is known from the record alone."""
+    if verdict.decision is not Decision.ALLOW:
+        return None
+    lossy = _same(members.get("rationale"), [NOT_UTF8])
+    return obstacle(str(members.get("action", "")), verdict, lossy=lossy)
 
 
 def differences(members: Mapping[str, Any], judged: Judged) -> tuple[Difference, ...]:
@@ -70,11 +78,13 @@ def differences(members: Mapping[str, Any], judged: Judged) -> tuple[Difference,
 
 
 def _differences(members: Mapping[str, Any], judged: Judged) -> Iterator[Difference]:
-    before, now = recorded_outcome(members), outcome(judged, str(members.get("action", "")))
+    before, now = recorded_outcome(members), outcome(judged, members)
     for name in ("decision", "reason_code", "rule"):
         if getattr(before, name) != getattr(now, name):
             yield Difference(name, getattr(before, name), getattr(now, name))
     verdict = judged.verdict or Verdict(Decision.DENY, Reason.POLICY_ERROR)
+    if _obstacle(verdict, members):
+        verdict = fallen(verdict)
     said: dict[str, Any] = {
         "rationale": list(verdict.rationale),
         "evidence": list(verdict.evidence),

@@ -44,8 +44,7 @@ class Replayed(Struct, frozen=True):
     @property
     def now(self) -> Outcome | None:
         """What would be done; None if it was not replayed."""
-        kind = str(self.recorded.members.get("action", ""))
-        return compare.outcome(self.judged, kind) if self.judged else None
+        return compare.outcome(self.judged, self.recorded.members) if self.judged else None
 
     @property
     def turned(self) -> bool:

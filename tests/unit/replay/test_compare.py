@@ -6,10 +6,11 @@ from typing import Any
 from msgspec.structs import replace
 
 from authz import canonical
+from authz.controls.rule import NOT_UTF8
 from authz.errors import Denied
 from authz.replay.compare import Outcome, differences, outcome, recorded_outcome
 from authz.replay.judges import Judged
-from authz.values import Decision, Reason, Verdict
+from authz.values import Decision, PluginAnswer, Reason, Verdict
 
 ALLOW = Verdict(Decision.ALLOW, "permitted", "reading", evidence=("a",), obligations={"capture": "hash"})
 RECORD: dict[str, Any] = {
@@ -62,15 +63,37 @@ def test_a_denial_in_shadow_is_compared_by_what_policy_decided() -> None:
 
 def test_an_allow_whose_condition_cannot_be_met_is_the_denial_that_it_was() -> None:
     verdict = Verdict(Decision.ALLOW, "permitted", "r", obligations={"unheard_of": True})
-    assert outcome(Judged(verdict), "http") == Outcome("deny", "control_unavailable", "r")
-    tunnel = outcome(Judged(Verdict(Decision.ALLOW, "permitted", "r")), "tunnel")
+    assert outcome(Judged(verdict), {"action": "http"}) == Outcome("deny", "control_unavailable", "r")
+    tunnel = outcome(Judged(Verdict(Decision.ALLOW, "permitted", "r")), {"action": "tunnel"})
     assert tunnel == Outcome("deny", "tunnel_not_permitted", "r")
-    assert outcome(Judged(Verdict(Decision.SANITIZE, "clean", "r")), "http").decision == "deny"
+    assert outcome(Judged(Verdict(Decision.SANITIZE, "clean", "r")), {}).decision == "deny"
+
+
+PLUGIN_S = Verdict(Decision.ALLOW, "policy_allowed", "envoy/allow", answer=PluginAnswer(replaced=True))
+PLUGIN_S_RECORD = {
+    "action": "tunnel",
+    "mode": "enforce",
+    "decision": "allow",
+    "reason_code": "policy_allowed",
+    "rule": "envoy/allow",
+}
+
+
+def test_an_allow_of_the_plugin_s_kind_is_one_for_tunnels_too() -> None:
+    assert outcome(Judged(PLUGIN_S), PLUGIN_S_RECORD).decision == "allow"
+    assert differing(PLUGIN_S_RECORD, PLUGIN_S) == []
+
+
+def test_an_allow_that_was_denied_for_bytes_that_are_no_text_is_that_denial_again() -> None:
+    denied = PLUGIN_S_RECORD | {"decision": "deny", "reason_code": "policy_error", "rationale": [NOT_UTF8]}
+    assert differing(denied, PLUGIN_S) == []
+    lie = replace(PLUGIN_S, answer=PluginAnswer())
+    assert differing(denied, lie) == ["decision", "reason_code", "rationale"]
 
 
 def test_no_usable_answer_is_the_denial_that_a_worker_would_record() -> None:
     judged = Judged(fault=Denied(Reason.POLICY_ERROR, "x"))
-    assert outcome(judged, "http") == Outcome("deny", "policy_error", "authorizer")
+    assert outcome(judged, {"action": "http"}) == Outcome("deny", "policy_error", "authorizer")
 
 
 def test_what_gave_way_to_its_digest_is_compared_by_that() -> None:
