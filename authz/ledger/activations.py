@@ -55,10 +55,12 @@ def standing(root: Path, outbox: Path, revision: str, within_s: float, now: date
             other = f"{said['policy_version']}+{said['policy_digest']}"
             if said["action"] == "fail":
                 failed.add(other)
-            if said["action"] not in ("activate", "rollback") or other in failed:
+            if said["action"] not in ("activate", "rollback"):
                 continue
             if other == revision:
                 return Standing("", settled)
+            if other in failed:
+                continue
             if datetime.fromisoformat(said["event_time"]) < now - timedelta(seconds=within_s):
                 return Standing(f"{other.partition('+')[0]} was activated at {said['event_time']}", settled)
             settled = False

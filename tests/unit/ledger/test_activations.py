@@ -83,6 +83,20 @@ def test_the_one_before_stands_where_the_last_one_failed(deployment: Deployment)
     assert deployment.stands(1).refusal.startswith("v3 was activated")
 
 
+def test_one_that_failed_first_and_succeeded_then_stands(deployment: Deployment) -> None:
+    deployment.say("activate", 1, 1000)
+    deployment.say("activate", 2, 500)
+    deployment.say("fail", 2, 499)
+    deployment.say("activate", 2, 400)
+    assert deployment.stands(2) == Standing("")
+
+
+def test_one_whose_failure_is_the_newest_that_is_said_of_it_stands_as_it_did(deployment: Deployment) -> None:
+    deployment.say("activate", 2, 500)
+    deployment.say("fail", 2, 499)
+    assert deployment.stands(2) == Standing("")
+
+
 def test_what_waits_in_the_outbox_counts_before_what_is_written(deployment: Deployment) -> None:
     deployment.say("activate", 1, 1000)
     version, _, digest = V[2].partition("+")
